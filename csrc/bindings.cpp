@@ -1,0 +1,184 @@
+// The module tinychat.kernels._cpu: one def per op, addresses and sizes in, no arithmetic, the GIL
+// released.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "arrays.h"
+#include "cpu/plan.h"
+#include "cpu/select.h"
+
+namespace py = pybind11;
+using namespace tinychat;
+using namespace py::literals;
+
+PYBIND11_MODULE(_cpu, module) {
+  const py::call_guard<py::gil_scoped_release> no_gil;
+
+  py::register_exception_translator([](std::exception_ptr error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const ClosedError& closed) {
+      const py::object kernel_error = py::module_::import("tinychat.errors").attr("KernelError");
+      PyErr_SetString(kernel_error.ptr(), closed.what());
+    }
+  });
+
+  module.def("isas", [] {
+    std::vector<std::pair<std::string, std::string>> names_and_refusals;
+    for (const Candidate& c : isa_candidates()) names_and_refusals.emplace_back(c.name, c.refusal);
+    return names_and_refusals;
+  });
+
+  py::enum_<DType>(module, "DType")
+      .value("float32", DType::kFloat32)
+      .value("float16", DType::kFloat16)
+      .value("bfloat16", DType::kBfloat16);
+  py::enum_<Activation>(module, "Activation")
+      .value("silu", Activation::kSilu)
+      .value("gelu", Activation::kGelu)
+      .value("gelu_tanh", Activation::kGeluTanh)
+      .value("relu", Activation::kRelu);
+
+  py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan").def("__len__", &Plan::size);
+
+  py::class_<Context> context(module, "Context");
+  context.def(py::init<const std::string&, int>(), "isa"_a, "threads"_a);
+  context.def_property_readonly("isa", [](const Context& c) { return c.isa().name; });
+  context.def_property_readonly("threads", &Context::threads);
+  context.def("close", &Context::close, no_gil);
+  context.def("begin_record", &Context::begin_record);
+  context.def("end_record", &Context::end_record);
+  context.def("run", &Context::run, "plan"_a, no_gil);
+
+  // --- add ---
+  context.def(
+      "add",
+      [](Context& c, Address x, Address y, Address out, std::size_t n) {
+        c.submit(add, AddArgs{at<const float>(x), at<const float>(y), at<float>(out), n});
+      },
+      "x"_a, "y"_a, "out"_a, "n"_a, no_gil);
+
+  // --- matmul_w4, matmul_w8 ---
+  const auto matmul = [](void (*op)(Team&, const Isa&, const MatmulArgs&) noexcept, int bits) {
+    return [op, bits](Context& c, Address x, Address weight, Address bias, Address out, int tokens,
+                      int rows, int cols, int group) {
+      const MatmulArgs args{at<const float>(x),
+                            at<const std::uint8_t>(weight),
+                            at<const float>(bias),
+                            at<float>(out),
+                            tokens,
+                            {bits, rows, cols, group}};
+      c.submit(op, args, matmul_scratch_bytes(args, c.threads()));
+    };
+  };
+  context.def("matmul_w4", matmul(matmul_w4, 4), "x"_a, "weight"_a, "bias"_a, "out"_a, "tokens"_a,
+              "rows"_a, "cols"_a, "group"_a, no_gil);
+  context.def("matmul_w8", matmul(matmul_w8, 8), "x"_a, "weight"_a, "bias"_a, "out"_a, "tokens"_a,
+              "rows"_a, "cols"_a, "group"_a, no_gil);
+
+  // --- pack ---
+  module.def(
+      "packed_bytes",
+      [](int bits, int rows, int cols, int group) {
+        return Packing{bits, rows, cols, group}.bytes();
+      },
+      "bits"_a, "rows"_a, "cols"_a, "group"_a);
+  const auto packer = [](void (*op)(Team&, const Isa&, const PackArgs&) noexcept) {
+    return [op](Context& c, Address codes, Address scales, Address zeros, int groups,
+                Address packed, int bits, int rows, int cols, int group) {
+      c.submit(op, PackArgs{at<std::uint8_t>(codes),
+                            at<std::uint16_t>(scales),
+                            at<std::uint8_t>(zeros),
+                            groups,
+                            at<std::uint8_t>(packed),
+                            {bits, rows, cols, group}});
+    };
+  };
+  context.def("pack", packer(pack), "codes"_a, "scales"_a, "zeros"_a, "groups"_a, "packed"_a,
+              "bits"_a, "rows"_a, "cols"_a, "group"_a, no_gil);
+  context.def("unpack", packer(unpack), "codes"_a, "scales"_a, "zeros"_a, "groups"_a, "packed"_a,
+              "bits"_a, "rows"_a, "cols"_a, "group"_a, no_gil);
+
+  // --- read_bandwidth ---
+  context.def("read_bandwidth", &Context::read_bandwidth, "bytes"_a, "repeats"_a, no_gil);
+
+  // --- norm ---
+  context.def(
+      "rms_norm",
+      [](Context& c, Address x, Address weight, Address residual, Address out, int rows, int cols,
+         float eps) {
+        c.submit(rms_norm, RmsNormArgs{at<const float>(x), at<const float>(weight),
+                                       at<float>(residual), at<float>(out), rows, cols, eps});
+      },
+      "x"_a, "weight"_a, "residual"_a, "out"_a, "rows"_a, "cols"_a, "eps"_a, no_gil);
+  context.def(
+      "layer_norm",
+      [](Context& c, Address x, Address weight, Address bias, Address residual, Address out,
+         int rows, int cols, float eps) {
+        c.submit(layer_norm,
+                 LayerNormArgs{at<const float>(x), at<const float>(weight), at<const float>(bias),
+                               at<float>(residual), at<float>(out), rows, cols, eps});
+      },
+      "x"_a, "weight"_a, "bias"_a, "residual"_a, "out"_a, "rows"_a, "cols"_a, "eps"_a, no_gil);
+
+  // --- embedding ---
+  context.def(
+      "embedding",
+      [](Context& c, Address ids, Address table, DType dtype, Address out, int rows, int cols) {
+        c.submit(embedding, EmbeddingArgs{at<const std::int32_t>(ids), at<const std::byte>(table),
+                                          dtype, at<float>(out), rows, cols});
+      },
+      "ids"_a, "table"_a, "dtype"_a, "out"_a, "rows"_a, "cols"_a, no_gil);
+
+  // --- attention ---
+  context.def(
+      "attention",
+      [](Context& c, Address qkv, Address keys, Address values, DType dtype, Address start,
+         Address cos, Address sin, Address alibi, Address out, int tokens, int heads, int kv_heads,
+         int head_dim, int capacity, int rotary_half, int window, float scale) {
+        const AttentionArgs args{at<const float>(qkv),
+                                 at<std::byte>(keys),
+                                 at<std::byte>(values),
+                                 dtype,
+                                 at<const std::int32_t>(start),
+                                 at<const float>(cos),
+                                 at<const float>(sin),
+                                 at<const float>(alibi),
+                                 at<float>(out),
+                                 tokens,
+                                 heads,
+                                 kv_heads,
+                                 head_dim,
+                                 capacity,
+                                 rotary_half,
+                                 window,
+                                 scale};
+        c.submit(attention, args, attention_scratch_bytes(args, c.threads()));
+      },
+      "qkv"_a, "keys"_a, "values"_a, "dtype"_a, "start"_a, "cos"_a, "sin"_a, "alibi"_a, "out"_a,
+      "tokens"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "capacity"_a, "rotary_half"_a, "window"_a,
+      "scale"_a, no_gil);
+
+  // --- activation ---
+  const auto activation_of = [](void (*op)(Team&, const Isa&, const ActivationArgs&) noexcept) {
+    return [op](Context& c, Address x, Address out, int rows, int cols, Activation kind) {
+      c.submit(op, ActivationArgs{at<const float>(x), at<float>(out), rows, cols, kind});
+    };
+  };
+  context.def("activation", activation_of(activation), "x"_a, "out"_a, "rows"_a, "cols"_a, "kind"_a,
+              no_gil);
+  context.def("gated_activation", activation_of(gated_activation), "x"_a, "out"_a, "rows"_a,
+              "cols"_a, "kind"_a, no_gil);
+
+  // --- sample ---
+  context.def(
+      "sample",
+      [](const Context& c, Address logits, int vocabulary, Address recent, int recent_count,
+         double temperature, int top_k, double top_p, double min_p, float penalty, double uniform) {
+        return sample(
+            c.isa(), SampleArgs{at<const float>(logits), at<const std::int32_t>(recent), vocabulary,
+                                recent_count, top_k, penalty, temperature, top_p, min_p, uniform});
+      },
+      "logits"_a, "vocabulary"_a, "recent"_a, "recent_count"_a, "temperature"_a, "top_k"_a,
+      "top_p"_a, "min_p"_a, "penalty"_a, "uniform"_a, no_gil);
+}

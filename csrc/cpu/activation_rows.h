@@ -1,0 +1,51 @@
+// The vector part of activation and gated_activation.
+#pragma once
+
+#include "cpu/vector_math.h"
+
+namespace tinychat {
+namespace {
+
+inline Floats silu(Floats x) { return x / (1.0f + exp(-x)); }
+
+inline Floats gelu(Floats x) {
+  const Floats magnitude = max(x, -x);
+  const Floats tail = 0.5f * x * erfc(magnitude * 0.70710678f);
+  return x > 0.0f ? x - tail : tail;
+}
+
+// x · (1 + tanh(u)) / 2 = x / (1 + e^(-2u)).
+inline Floats gelu_tanh(Floats x) {
+  constexpr float kTwiceSqrtTwoOverPi = 1.59576912f;
+  const Floats u2 = kTwiceSqrtTwoOverPi * (x + 0.044715f * (x * x * x));
+  return x / (1.0f + exp(-u2));
+}
+
+// Not max(x, 0): NaN must stay visible.
+inline Floats relu(Floats x) { return x < 0.0f ? Floats{} : x; }
+
+template <class F>
+inline void map_gated(F f, const float* gate, const float* up, float* out, int n) {
+  for_vectors(n, [&](int i, int lanes) {
+    Floats v = f(load(gate + i, lanes));
+    if (up != nullptr) v *= load(up + i, lanes);
+    store(out + i, v, lanes);
+  });
+}
+
+void activate(Activation kind, const float* gate, const float* up, float* out, int n) {
+  // Lambdas, not the functions' addresses: those would be called for each vector.
+  switch (kind) {
+    case Activation::kSilu:
+      return map_gated([](Floats x) { return silu(x); }, gate, up, out, n);
+    case Activation::kGelu:
+      return map_gated([](Floats x) { return gelu(x); }, gate, up, out, n);
+    case Activation::kGeluTanh:
+      return map_gated([](Floats x) { return gelu_tanh(x); }, gate, up, out, n);
+    case Activation::kRelu:
+      return map_gated([](Floats x) { return relu(x); }, gate, up, out, n);
+  }
+}
+
+}  // namespace
+}  // namespace tinychat

@@ -1,0 +1,186 @@
+// The vector part of attention: a few query rows of one kv head against a stretch of its cache,
+// block by block with the running softmax of flash attention (arXiv 2205.14135).
+//
+// Keys and values of 16 bits are converted in registers where a block is read for few rows, and
+// once into scratch where many rows share it.
+#pragma once
+
+#include <type_traits>
+
+#include "cpu/convert_rows.h"
+#include "cpu/vector_math.h"
+
+namespace tinychat {
+namespace {
+
+// Rows that share one pass over a block: as many as the accumulators leave registers for.
+constexpr int kRowsAtOnce = kLanes == 16 ? 4 : 2;
+constexpr int kRowsWorthConverting = 9;
+
+// out[r][j] = q[r] · k[j] for R rows and n keys. A group of four that is not full repeats the last
+// key: the caller does not look at what it gave.
+template <int R, class Element>
+inline void score_rows(const float* q, int stride, const Element* k, int k_stride, int n,
+                       float* out) {
+  for (int j = 0; j < n; j += 4) {
+    const Element* key[4];
+    for (int c = 0; c < 4; ++c)
+      key[c] = k + static_cast<std::size_t>(j + c < n ? j + c : n - 1) * k_stride;
+    Floats sums[R][4] = {};
+    for (int d = 0; d < k_stride; d += kLanes) {
+      Floats keys[4];
+      for (int c = 0; c < 4; ++c) keys[c] = load(key[c] + d);
+      for (int r = 0; r < R; ++r) {
+        const Floats query = load(q + r * stride + d);
+        for (int c = 0; c < 4; ++c) sums[r][c] += query * keys[c];
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      store_sums(out + r * kKeyBlock + j, sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
+    }
+  }
+}
+
+// acc[r][0..C vectors] += sum over j of weights[r][j] · v[j].
+template <int R, int C, class Element>
+inline void add_values(const float* weights, const Element* v, int v_stride, int n, float* acc,
+                       int stride) {
+  Floats sums[R][C];
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < C; ++c) sums[r][c] = load(acc + r * stride + c * kLanes);
+  }
+  for (int j = 0; j < n; ++j) {
+    Floats values[C];
+    for (int c = 0; c < C; ++c) {
+      values[c] = load(v + static_cast<std::size_t>(j) * v_stride + c * kLanes);
+    }
+    for (int r = 0; r < R; ++r) {
+      for (int c = 0; c < C; ++c) sums[r][c] += weights[r * kKeyBlock + j] * values[c];
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int c = 0; c < C; ++c) store(acc + r * stride + c * kLanes, sums[r][c]);
+  }
+}
+
+template <int R, class Element>
+inline void add_value_rows(const float* weights, const Element* v, int v_stride, int n, float* acc,
+                           int stride) {
+  int d = 0;
+  for (; d + 4 * kLanes <= v_stride; d += 4 * kLanes) {
+    add_values<R, 4>(weights, v + d, v_stride, n, acc + d, stride);
+  }
+  for (; d < v_stride; d += kLanes) {
+    add_values<R, 1>(weights, v + d, v_stride, n, acc + d, stride);
+  }
+}
+
+// Calls f(first row, number of rows as a type) for all rows, kRowsAtOnce at a time.
+template <class F>
+inline void for_row_groups(int rows, F f) {
+  int r = 0;
+  for (; r + kRowsAtOnce <= rows; r += kRowsAtOnce)
+    f(r, std::integral_constant<int, kRowsAtOnce>{});
+  if (rows - r == 3) return f(r, std::integral_constant<int, 3>{});
+  if (rows - r == 2) return f(r, std::integral_constant<int, 2>{});
+  if (rows - r == 1) return f(r, std::integral_constant<int, 1>{});
+}
+
+// Turns the scores of n keys from position `first` on into weights relative to the largest score
+// seen so far, 0 for the keys outside begin..end, and rescales what the row gathered before.
+inline void update_softmax(float* scores, int n, int first, int begin, int end, AttentionRow* row,
+                           float* acc, int stride) {
+  std::memset(scores, 0, static_cast<std::size_t>(begin) * sizeof(float));
+  std::memset(scores + end, 0, static_cast<std::size_t>(n - end) * sizeof(float));
+  scores += begin;
+  n = end - begin;
+  if (n == 0) return;
+
+  if (row->slope != 0.0f) {
+    Floats distance;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      distance[lane] = static_cast<float>(first + begin - row->position + lane);
+    }
+    for_vectors(n, [&](int i, int lanes) {
+      const Floats bias = row->slope * (distance + static_cast<float>(i));
+      store(scores + i, load(scores + i, lanes) + bias, lanes);
+    });
+  }
+  Floats tops = all(row->largest);
+  for_vectors(n, [&](int i, int lanes) { tops = max(load(scores + i, lanes, -kInfinity), tops); });
+  const float top = max(tops);
+  if (top != row->largest) {
+    const float shrink = exp(all(row->largest - top))[0];
+    row->largest = top;
+    row->sum *= shrink;
+    for (int d = 0; d < stride; d += kLanes) store(acc + d, load(acc + d) * shrink);
+  }
+  Floats total{};
+  for_vectors(n, [&](int i, int lanes) {
+    const Floats weights = exp(load(scores + i, lanes, -kInfinity) - top);
+    total += weights;
+    store(scores + i, weights, lanes);
+  });
+  row->sum += sum(total);
+}
+
+// All rows of the tile against n keys, the first of which stands at position `first`.
+template <class Element>
+inline void attend_block(const AttentionTile& tile, const Element* k, const Element* v,
+                         int kv_stride, int first, int n) {
+  for_row_groups(tile.rows, [&](int r, auto group) {
+    constexpr int R = decltype(group)::value;
+    float* scores = tile.scores + r * kKeyBlock;
+    float* acc = tile.acc + r * tile.stride;
+    score_rows<R>(tile.q + r * tile.stride, tile.stride, k, kv_stride, n, scores);
+    for (int i = 0; i < R; ++i) {
+      AttentionRow* row = tile.row + r + i;
+      const auto within = [&](int j) { return j < 0 ? 0 : (j > n ? n : j); };
+      const int end = within(row->position + 1 - first);
+      const int begin = tile.window > 0 ? within(row->position + 1 - tile.window - first) : 0;
+      update_softmax(scores + i * kKeyBlock, n, first, begin < end ? begin : end, end, row,
+                     acc + i * tile.stride, tile.stride);
+    }
+    add_value_rows<R>(scores, v, kv_stride, n, acc, tile.stride);
+  });
+}
+
+template <class Element>
+inline void attend_elements(const AttentionTile& tile) {
+  const int dim = tile.head_dim;
+  const bool direct = dim % kLanes == 0 &&
+                      (std::is_same<Element, float>::value || tile.rows < kRowsWorthConverting);
+  const Element* keys = static_cast<const Element*>(tile.keys);
+  const Element* values = static_cast<const Element*>(tile.values);
+  for (int first = tile.begin; first < tile.end; first += kKeyBlock) {
+    const int n = tile.end - first < kKeyBlock ? tile.end - first : kKeyBlock;
+    const Element* k = keys + static_cast<std::size_t>(first) * dim;
+    const Element* v = values + static_cast<std::size_t>(first) * dim;
+    if (direct) {
+      attend_block(tile, k, v, dim, first, n);
+      continue;
+    }
+    // Columns from head_dim to the stride stay zero from the tile's preparation.
+    for (int j = 0; j < n; ++j) {
+      read_elements<Element>(k + static_cast<std::size_t>(j) * dim,
+                             tile.key_block + j * tile.stride, dim);
+      read_elements<Element>(v + static_cast<std::size_t>(j) * dim,
+                             tile.value_block + j * tile.stride, dim);
+    }
+    attend_block<float>(tile, tile.key_block, tile.value_block, tile.stride, first, n);
+  }
+}
+
+void attend(const AttentionTile& tile) {
+  switch (tile.dtype) {
+    case DType::kFloat32:
+      return attend_elements<float>(tile);
+    case DType::kFloat16:
+      return attend_elements<Float16>(tile);
+    case DType::kBfloat16:
+      return attend_elements<Bfloat16>(tile);
+  }
+}
+
+}  // namespace
+}  // namespace tinychat

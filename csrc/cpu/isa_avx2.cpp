@@ -1,0 +1,105 @@
+// Micro-kernels for AVX2 with FMA and F16C: x86-64 since about 2013.
+#include <immintrin.h>
+
+#include <cmath>
+
+#include "cpu/matmul_simd.h"
+#include "cpu/ops.h"
+#include "cpu/vector_ops.h"
+
+namespace tinychat {
+namespace {
+
+// --- matmul_w4, matmul_w8 ---
+
+// NOTE: maddubs saturates at 16 bits. Two products of a 4-bit code stay below 2 * 15 * 127 = 3810,
+// and 8 such pairs below 2^15, so 4-bit codes are exact; two products of an 8-bit code do not fit,
+// so those are widened first.
+struct DotAvx2 {
+  template <int kBits, int kTokens>
+  static __m256i dot(__m256i sum, const __m256i* codes, const std::int8_t* quads) {
+    if constexpr (kBits == 4) {
+      __m256i pairs = _mm256_maddubs_epi16(codes[0], broadcast256(quads));
+#pragma GCC unroll 8
+      for (int i = 1; i < kQuadsPerStep; ++i) {
+        const __m256i products =
+            _mm256_maddubs_epi16(codes[i], broadcast256(quads + i * kTokens * 4));
+        pairs = _mm256_add_epi16(pairs, products);
+      }
+      return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    } else {
+#pragma GCC unroll 8
+      for (int i = 0; i < kQuadsPerStep; ++i) {
+        const __m256i quad = broadcast256(quads + i * kTokens * 4);
+        const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(quad, 8), 8);
+        const __m256i odd = _mm256_srai_epi16(quad, 8);
+        const __m256i even_codes = _mm256_and_si256(codes[i], _mm256_set1_epi16(255));
+        const __m256i odd_codes = _mm256_srli_epi16(codes[i], 8);
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even_codes, even));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(odd_codes, odd));
+      }
+      return sum;
+    }
+  }
+};
+
+float quantize_group(const float* x, int n, int group, std::int8_t* codes, int stride,
+                     std::int32_t* minus_sum) {
+  float padded[kMaxGroup];
+  if (n < group) {
+    for (int i = 0; i < group; ++i) padded[i] = i < n ? x[i] : 0.0f;
+    x = padded;
+  }
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  __m256 largest8 = _mm256_setzero_ps();
+  for (int i = 0; i < group; i += 8) {
+    largest8 = _mm256_max_ps(largest8, _mm256_andnot_ps(sign, _mm256_loadu_ps(x + i)));
+  }
+  __m128 largest4 =
+      _mm_max_ps(_mm256_castps256_ps128(largest8), _mm256_extractf128_ps(largest8, 1));
+  largest4 = _mm_max_ps(largest4, _mm_movehl_ps(largest4, largest4));
+  const float largest = _mm_cvtss_f32(_mm_max_ss(largest4, _mm_movehdup_ps(largest4)));
+  const __m256 inverse = _mm256_set1_ps(largest > kSmallestRange ? 127.0f / largest : 0.0f);
+
+  __m256i sums = _mm256_setzero_si256();
+  const auto round8 = [&](const float* from) {
+    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(from), inverse));
+  };
+  for (int i = 0; i < group; i += 32) {
+    const __m256i a = round8(x + i), b = round8(x + i + 8);
+    const __m256i c = round8(x + i + 16), d = round8(x + i + 24);
+    sums = _mm256_add_epi32(sums, _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d)));
+    const __m256i mixed = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    const __m256i bytes =
+        _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    if (stride == 4) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + i), bytes);
+    } else {
+      std::int32_t quads[8];
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(quads), bytes);
+      for (int q = 0; q < 8; ++q) __builtin_memcpy(codes + (i / 4 + q) * stride, quads + q, 4);
+    }
+  }
+  __m128i sum4 = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  sum4 = _mm_add_epi32(sum4, _mm_shuffle_epi32(sum4, 0x4e));
+  sum4 = _mm_add_epi32(sum4, _mm_shuffle_epi32(sum4, 0xb1));
+  *minus_sum = -_mm_cvtsi128_si32(sum4);
+  return largest > kSmallestRange ? largest / 127.0f : 0.0f;
+}
+
+}  // namespace
+
+Isa avx2_isa() {
+  Isa isa = scalar_isa();
+  isa.name = "avx2";
+  // --- matmul_w4, matmul_w8 ---
+  isa.max_tokens = Vector256<DotAvx2>::kMaxTokens;
+  isa.quantize_group = quantize_group;
+  isa.matmul_w4 = matmul_any<Vector256<DotAvx2>, 4>;
+  isa.matmul_w8 = matmul_any<Vector256<DotAvx2>, 8>;
+  // --- norm, embedding, attention, activation, sample ---
+  use_vector_ops(&isa);
+  return isa;
+}
+
+}  // namespace tinychat

@@ -1,0 +1,106 @@
+// The portable micro-kernels: what every other ISA's must agree with, and all there is on CPUs
+// without their own file.
+#include <cmath>
+#include <cstring>
+
+#include "cpu/ops.h"
+#include "cpu/vector_ops.h"
+
+namespace tinychat {
+namespace {
+
+// --- add ---
+void add_floats(const float* x, const float* y, float* out, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = x[i] + y[i];
+}
+
+// --- matmul_w4, matmul_w8 ---
+
+float quantize_group(const float* x, int n, int group, std::int8_t* codes, int stride,
+                     std::int32_t* minus_sum) {
+  float largest = 0.0f;
+  for (int i = 0; i < n; ++i) {
+    const float size = std::fabs(x[i]);
+    if (size > largest) largest = size;
+  }
+  const float inverse = largest > kSmallestRange ? 127.0f / largest : 0.0f;
+  std::int32_t sum = 0;
+  for (int i = 0; i < group; ++i) {
+    const auto code = static_cast<std::int8_t>(i < n ? std::lrintf(x[i] * inverse) : 0);
+    codes[i / 4 * stride + i % 4] = code;
+    sum += code;
+  }
+  *minus_sum = -sum;
+  return largest > kSmallestRange ? largest / 127.0f : 0.0f;
+}
+
+float half_to_float(std::uint16_t half) {
+  const std::uint32_t sign = (half & 0x8000u) << 16;
+  const std::uint32_t exponent = (half >> 10) & 31u;
+  const std::uint32_t mantissa = half & 1023u;
+  if (exponent == 0) {
+    const float value = std::ldexp(static_cast<float>(mantissa), -24);
+    return sign != 0 ? -value : value;
+  }
+  const std::uint32_t bits =
+      sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | mantissa << 13;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+template <int kBits>
+void matmul_tile(const Packing& packing, const std::uint8_t* tile, const TokenTile& x,
+                 const float* bias, float* out, std::size_t out_stride) {
+  const int tokens = x.tokens;
+  const int quads = packing.group / 4;
+  for (int t = 0; t < tokens; ++t) {
+    float sum[kTileRows] = {};
+    for (std::size_t g = 0; g < packing.groups(); ++g) {
+      const std::uint8_t* zeros = tile + Packing::zeros(g);
+      const std::size_t column = g * static_cast<std::size_t>(tokens) + static_cast<std::size_t>(t);
+      std::int32_t acc[kTileRows];
+      for (int r = 0; r < kTileRows; ++r) acc[r] = zeros[r] * x.minus_sums[column];
+      const std::uint8_t* line = tile + packing.lines(g);
+      const std::int8_t* quad =
+          x.codes +
+          (g * static_cast<std::size_t>(quads * tokens) + static_cast<std::size_t>(t)) * 4;
+      for (int q = 0; q < quads; ++q, quad += tokens * 4) {
+        const int shift = kBits == 4 ? q % 2 * 4 : 0;
+        for (int r = 0; r < kTileRows; ++r) {
+          for (int j = 0; j < 4; ++j) {
+            const int code = kBits == 4 ? (line[r * 4 + j] >> shift) & 15 : line[r * 4 + j];
+            acc[r] += code * quad[j];
+          }
+        }
+        if (kBits == 8 || q % 2 == 1) line += kLineBytes;
+      }
+      for (int r = 0; r < kTileRows; ++r) {
+        std::uint16_t scale;
+        std::memcpy(&scale, tile + Packing::scales(g) + 2 * r, sizeof scale);
+        sum[r] += static_cast<float>(acc[r]) * x.scales[column] * half_to_float(scale);
+      }
+    }
+    float* row = out + static_cast<std::size_t>(t) * out_stride;
+    for (int r = 0; r < kTileRows; ++r) row[r] = bias == nullptr ? sum[r] : sum[r] + bias[r];
+  }
+}
+
+}  // namespace
+
+Isa scalar_isa() {
+  Isa isa{};
+  isa.name = "scalar";
+  // --- add ---
+  isa.add = add_floats;
+  // --- matmul_w4, matmul_w8 ---
+  isa.max_tokens = 16;
+  isa.quantize_group = quantize_group;
+  isa.matmul_w4 = matmul_tile<4>;
+  isa.matmul_w8 = matmul_tile<8>;
+  // --- norm, embedding, attention, activation, sample ---
+  use_vector_ops(&isa);
+  return isa;
+}
+
+}  // namespace tinychat

@@ -1,0 +1,144 @@
+// The matmul kernel for all x86 instruction sets, over a class `V` that names the vectors and their
+// four steps. Only ISA files include this; everything is internal to them, compiled with their
+// flags.
+#pragma once
+
+#include <immintrin.h>
+
+#include "cpu/ops.h"
+
+namespace tinychat {
+namespace {
+
+// A step is 32 inputs: 8 vectors, each with the codes of 4 consecutive inputs for V::kRows rows,
+// one row a lane.
+constexpr int kQuadsPerStep = kStepInputs / 4;
+
+// How far ahead of the line being read the next ones are requested; a tile follows a tile, so it is
+// never wasted.
+constexpr std::size_t kPrefetchBytes = 2048;
+
+template <class V, int kBits, int kTokens>
+void matmul_tile(const Packing& packing, const std::uint8_t* tile, const TokenTile& x,
+                 const float* bias, float* out, std::size_t out_stride) {
+  constexpr int kParts = kTileRows / V::kRows;
+  constexpr int kLinesPerStep = kBits == 4 ? 4 : 8;
+  const int groups = static_cast<int>(packing.groups());
+  const int steps = packing.group / kStepInputs;
+  const std::uint8_t* line = tile + packing.header_bytes();
+  const std::uint8_t* head = tile;
+  const std::int8_t* quads = x.codes;
+  const float* scales = x.scales;
+  const std::int32_t* minus_sums = x.minus_sums;
+
+  typename V::Float sums[kParts][kTokens];
+  for (int part = 0; part < kParts; ++part) {
+    for (int t = 0; t < kTokens; ++t) sums[part][t] = V::zero();
+  }
+  for (int g = 0; g < groups; ++g) {
+    for (int part = 0; part < kParts; ++part) {
+      const auto zeros = V::load_zeros(head + kTileRows * 2 + part * V::kRows);
+      typename V::Int dots[kTokens];
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) dots[t] = V::times(zeros, minus_sums[t]);
+      for (int s = 0; s < steps; ++s) {
+        const std::uint8_t* step = line + s * kLinesPerStep * kLineBytes + part * V::kRows * 4;
+        typename V::Int codes[kQuadsPerStep];
+#pragma GCC unroll 8
+        for (int i = 0; i < kLinesPerStep; ++i) {
+          const auto bytes = V::load(step + i * kLineBytes);
+          if (part == 0 && kTokens <= 4) {
+            _mm_prefetch(reinterpret_cast<const char*>(step + i * kLineBytes + kPrefetchBytes),
+                         _MM_HINT_T0);
+          }
+          if constexpr (kBits == 4) {
+            codes[2 * i] = V::low_nibbles(bytes);
+            codes[2 * i + 1] = V::high_nibbles(bytes);
+          } else {
+            codes[i] = bytes;
+          }
+        }
+#pragma GCC unroll 16
+        for (int t = 0; t < kTokens; ++t) {
+          dots[t] = V::template dot<kBits, kTokens>(dots[t], codes,
+                                                    quads + (s * kQuadsPerStep * kTokens + t) * 4);
+        }
+      }
+      const auto weight_scales = V::load_scales(head + part * V::kRows * 2);
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) {
+        sums[part][t] = V::add_scaled(sums[part][t], dots[t], scales[t], weight_scales);
+      }
+    }
+    line += packing.group_bytes();
+    head += Packing::kHeadBytes;
+    quads += packing.group * kTokens;
+    scales += kTokens;
+    minus_sums += kTokens;
+  }
+  for (int part = 0; part < kParts; ++part) {
+    for (int t = 0; t < kTokens; ++t) {
+      float* to = out + static_cast<std::size_t>(t) * out_stride + part * V::kRows;
+      V::store(to, bias == nullptr ? sums[part][t]
+                                   : V::add(sums[part][t], V::load_floats(bias + part * V::kRows)));
+    }
+  }
+}
+
+// Chooses the kernel for the number of tokens, 1..kTokens.
+template <class V, int kBits, int kTokens = V::kMaxTokens>
+void matmul_any(const Packing& packing, const std::uint8_t* tile, const TokenTile& x,
+                const float* bias, float* out, std::size_t out_stride) {
+  if (x.tokens == kTokens) {
+    matmul_tile<V, kBits, kTokens>(packing, tile, x, bias, out, out_stride);
+  } else if constexpr (kTokens > 1) {
+    matmul_any<V, kBits, kTokens - 1>(packing, tile, x, bias, out, out_stride);
+  }
+}
+
+// 256-bit vectors; `Dot` adds the products of unsigned and signed bytes, which is what AVX2 and
+// AVX-VNNI do differently.
+template <class Dot>
+struct Vector256 {
+  static constexpr int kRows = 8;
+  static constexpr int kMaxTokens = 4;
+  using Int = __m256i;
+  using Float = __m256;
+
+  static Int load(const std::uint8_t* from) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  }
+  static Int low_nibbles(Int bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi8(15)); }
+  static Int high_nibbles(Int bytes) { return low_nibbles(_mm256_srli_epi16(bytes, 4)); }
+  static Int load_zeros(const std::uint8_t* from) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+  }
+  // Both factors fit 16 bits: a zero is a byte, and 128 codes sum to less than 2^15.
+  static Int times(Int zeros, std::int32_t minus_sum) {
+    return _mm256_madd_epi16(zeros, _mm256_set1_epi32(minus_sum));
+  }
+  template <int kBits, int kTokens>
+  static Int dot(Int sum, const Int* codes, const std::int8_t* quads) {
+    return Dot::template dot<kBits, kTokens>(sum, codes, quads);
+  }
+  static Float load_scales(const std::uint8_t* from) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  }
+  static Float add_scaled(Float sum, Int dots, float scale, Float weight_scales) {
+    const Float product = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), _mm256_set1_ps(scale));
+    return _mm256_fmadd_ps(product, weight_scales, sum);
+  }
+  static Float zero() { return _mm256_setzero_ps(); }
+  static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
+  static Float load_floats(const float* from) { return _mm256_loadu_ps(from); }
+  static void store(float* to, Float value) { _mm256_storeu_ps(to, value); }
+};
+
+inline __m256i broadcast256(const std::int8_t* quad) {
+  std::int32_t bits;
+  __builtin_memcpy(&bits, quad, sizeof bits);
+  return _mm256_set1_epi32(bits);
+}
+
+}  // namespace
+}  // namespace tinychat

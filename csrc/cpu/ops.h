@@ -1,0 +1,253 @@
+// The CPU ops and what an instruction set must provide for them.
+//
+// An op is a function that every thread of a team runs; its loops go through Team::for_each, whose
+// rules are in threads.h. Loops, tiles and threads are written once in <op>.cpp, and only the
+// innermost work goes through the table `Isa`. All arrays are float32, contiguous and row-major
+// unless said otherwise. Shape letters as in tinychat/kernels.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/threads.h"
+#include "w4.h"
+
+namespace tinychat {
+
+// A few tokens' activations as matmul kernels read them: int8 with one scale per token and group.
+struct TokenTile {
+  int tokens;
+  const std::int8_t* codes;        // [padded K / 4, tokens, 4]
+  const float* scales;             // [groups, tokens]
+  const std::int32_t* minus_sums;  // [groups, tokens], minus the sum of the group's codes
+};
+
+// Multiplies one tile of 16 rows by a tile of tokens: out[t * out_stride + r] for r in 0..15, plus
+// bias[r] if given.
+using MatmulKernel = void(const Packing& packing, const std::uint8_t* tile, const TokenTile& x,
+                          const float* bias, float* out, std::size_t out_stride);
+
+// A group of activations whose largest magnitude is below this is rounded to zeros: 127 / magnitude
+// would overflow.
+inline constexpr float kSmallestRange = 1e-30f;
+
+// How embedding tables and the cache keep their elements.
+enum class DType { kFloat32, kFloat16, kBfloat16 };
+
+inline constexpr std::size_t size_of(DType dtype) { return dtype == DType::kFloat32 ? 4 : 2; }
+
+enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
+
+// Attention goes through the keys this many at a time.
+inline constexpr int kKeyBlock = 64;
+
+// One query row of an attention tile.
+struct AttentionRow {
+  int position;   // it sees no later key
+  float slope;    // ALiBi: added per position of distance
+  float largest;  // score so far
+  float sum;      // of e^(score - largest) so far
+};
+
+// Query rows of one kv head against the keys begin..end of its cache.
+struct AttentionTile {
+  DType dtype;
+  const void* keys;    // [capacity, head_dim]
+  const void* values;  // [capacity, head_dim]
+  int head_dim;
+  int begin;
+  int end;
+  int window;  // keys at or before position - window are hidden; 0: none are
+  int rows;
+  int stride;         // head_dim rounded up to the widest vector
+  const float* q;     // [rows, stride] rotated and scaled, zero beyond head_dim
+  float* acc;         // [rows, stride] sum of e^(score - largest) · value, updated
+  AttentionRow* row;  // [rows], updated
+  float* scores;      // [rows, kKeyBlock] scratch
+  // Scratch for converted blocks, [kKeyBlock, stride] each, zero beyond head_dim.
+  float* key_block;
+  float* value_block;
+};
+
+// Micro-kernels of one instruction set. An ISA starts from a smaller one's table and replaces what
+// it does better.
+struct Isa {
+  const char* name;
+
+  // --- add ---
+  void (*add)(const float* x, const float* y, float* out, std::size_t n);
+
+  // --- matmul_w4, matmul_w8 ---
+  int max_tokens;  // the largest TokenTile that the kernels take
+  // Rounds one group of one token: x [n], n <= group, to codes [group / 4, 4], `stride` bytes from
+  // quad to quad; returns the scale and writes minus the sum of the codes.
+  float (*quantize_group)(const float* x, int n, int group, std::int8_t* codes, int stride,
+                          std::int32_t* minus_sum);
+  MatmulKernel* matmul_w4;
+  MatmulKernel* matmul_w8;
+
+  // --- norm ---
+  // One row; x is added to a residual that is not null, and the sum is normalized.
+  void (*rms_norm_row)(const float* x, const float* weight, float* residual, float* out, int n,
+                       float eps);
+  void (*layer_norm_row)(const float* x, const float* weight, const float* bias, float* residual,
+                         float* out, int n, float eps);
+
+  // --- embedding ---
+  // n elements to float32 and back, rounded to nearest even.
+  void (*read_row)(DType dtype, const void* x, float* out, int n);
+  void (*write_row)(DType dtype, const float* x, void* out, int n);
+
+  // --- attention ---
+  void (*attend)(const AttentionTile& tile);
+
+  // --- activation ---
+  // act(gate) · up, or act(gate) where up is null.
+  void (*activate)(Activation kind, const float* gate, const float* up, float* out, int n);
+
+  // --- sample ---
+  // NaN counts as minus infinity.
+  float (*largest)(const float* x, int n);
+  // e^((x - top) / temperature), 0 for NaN; no x is above top.
+  void (*exp_weights)(const float* x, float top, double temperature, double* weights, int n);
+};
+
+// The tables; only select.cpp may call them, and only on a CPU that has the instructions.
+Isa scalar_isa();
+Isa avx2_isa();
+Isa avx_vnni_isa();
+Isa avx512_vnni_isa();
+
+// --- add ---
+struct AddArgs {
+  const float* x;  // [n]
+  const float* y;  // [n]
+  float* out;      // [n]
+  std::size_t n;
+};
+void add(Team& team, const Isa& isa, const AddArgs& args) noexcept;
+
+// --- matmul_w4, matmul_w8 ---
+struct MatmulArgs {
+  const float* x;              // [T, K]
+  const std::uint8_t* weight;  // packed
+  const float* bias;           // [N] or null
+  float* out;                  // [T, N]
+  int tokens;                  // T
+  Packing packing;
+};
+std::size_t matmul_scratch_bytes(const MatmulArgs& args, int threads);
+void matmul_w4(Team& team, const Isa& isa, const MatmulArgs& args) noexcept;
+void matmul_w8(Team& team, const Isa& isa, const MatmulArgs& args) noexcept;
+
+// --- pack ---
+struct PackArgs {
+  std::uint8_t* codes;    // [N, K]
+  std::uint16_t* scales;  // [N, G] fp16 bits
+  std::uint8_t* zeros;    // [N, G]
+  int groups;             // G: packing.groups(), or 1 for one scale a row
+  std::uint8_t* packed;   // packing.bytes()
+  Packing packing;
+};
+void pack(Team& team, const Isa& isa, const PackArgs& args) noexcept;    // reads all but packed
+void unpack(Team& team, const Isa& isa, const PackArgs& args) noexcept;  // reads packed
+
+// --- read_bandwidth ---
+struct ReadArgs {
+  const std::uint64_t* data;  // [n]
+  std::size_t n;
+  std::atomic<std::uint64_t>* sum;  // gets the sum, so that no read can be left out
+};
+void read_all(Team& team, const Isa& isa, const ReadArgs& args) noexcept;
+
+// --- norm ---
+struct RmsNormArgs {
+  const float* x;       // [rows, cols]
+  const float* weight;  // [cols]
+  float* residual;      // [rows, cols] or null
+  float* out;           // [rows, cols]
+  int rows;
+  int cols;
+  float eps;
+};
+void rms_norm(Team& team, const Isa& isa, const RmsNormArgs& args) noexcept;
+
+struct LayerNormArgs {
+  const float* x;       // [rows, cols]
+  const float* weight;  // [cols]
+  const float* bias;    // [cols] or null
+  float* residual;      // [rows, cols] or null
+  float* out;           // [rows, cols]
+  int rows;
+  int cols;
+  float eps;
+};
+void layer_norm(Team& team, const Isa& isa, const LayerNormArgs& args) noexcept;
+
+// --- embedding ---
+struct EmbeddingArgs {
+  const std::int32_t* ids;  // [rows]
+  const std::byte* table;   // [vocabulary, cols]
+  DType dtype;              // of the table
+  float* out;               // [rows, cols]
+  int rows;
+  int cols;
+};
+void embedding(Team& team, const Isa& isa, const EmbeddingArgs& args) noexcept;
+
+// --- attention ---
+struct AttentionArgs {
+  const float* qkv;           // [tokens, heads + 2 kv_heads, head_dim]
+  std::byte* keys;            // [kv_heads, capacity, head_dim], position start + t is written
+  std::byte* values;          // [kv_heads, capacity, head_dim]
+  DType dtype;                // of keys and values
+  const std::int32_t* start;  // [1]
+  const float* cos;           // [capacity, rotary_half]
+  const float* sin;           // [capacity, rotary_half]
+  const float* alibi;         // [heads] or null
+  float* out;                 // [tokens, heads, head_dim]
+  int tokens;
+  int heads;
+  int kv_heads;
+  int head_dim;
+  int capacity;
+  int rotary_half;  // 0: no rotation
+  int window;       // 0: none
+  float scale;
+
+  int group() const { return heads / kv_heads; }
+};
+std::size_t attention_scratch_bytes(const AttentionArgs& args, int threads);
+void attention(Team& team, const Isa& isa, const AttentionArgs& args) noexcept;
+
+// --- activation ---
+struct ActivationArgs {
+  const float* x;  // [rows, cols]; gated: [rows, 2 cols], gate before up
+  float* out;      // [rows, cols]
+  int rows;
+  int cols;
+  Activation kind;
+};
+void activation(Team& team, const Isa& isa, const ActivationArgs& args) noexcept;
+void gated_activation(Team& team, const Isa& isa, const ActivationArgs& args) noexcept;
+
+// --- sample ---
+struct SampleArgs {
+  const float* logits;         // [vocabulary]
+  const std::int32_t* recent;  // [recent_count]
+  int vocabulary;
+  int recent_count;
+  int top_k;
+  float penalty;
+  double temperature;
+  double top_p;
+  double min_p;
+  double uniform;
+};
+// What sample() returns when `recent` holds an id outside the vocabulary.
+inline constexpr int kUnknownRecentId = -1;
+// Runs on the calling thread and is never recorded: its result decides what comes next.
+int sample(const Isa& isa, const SampleArgs& args);
+
+}  // namespace tinychat

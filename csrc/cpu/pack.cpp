@@ -1,0 +1,123 @@
+// pack: from codes, scales and zeros of a matrix to the layout of w4.h; unpack: exactly back.
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/ops.h"
+
+namespace tinychat {
+namespace {
+
+// One row inside one tile, for both directions.
+struct Row {
+  std::uint8_t* codes;
+  std::uint16_t* scales;
+  std::uint8_t* zeros;
+  std::uint8_t* tile;
+  int lane;
+
+  Row(const PackArgs& args, int row)
+      : codes(args.codes + static_cast<std::size_t>(row) * args.packing.cols),
+        scales(args.scales + static_cast<std::size_t>(row) * args.groups),
+        zeros(args.zeros + static_cast<std::size_t>(row) * args.groups),
+        tile(args.packed + static_cast<std::size_t>(row / kTileRows) * args.packing.tile_bytes()),
+        lane(row % kTileRows) {}
+
+  std::uint8_t* scale(std::size_t g) const { return tile + Packing::scales(g) + 2 * lane; }
+  std::uint8_t* zero(std::size_t g) const { return tile + Packing::zeros(g) + lane; }
+  std::uint8_t* quad(const Packing& packing, std::size_t line) const {
+    return tile + packing.header_bytes() + line * kLineBytes + 4 * lane;
+  }
+};
+
+// Four codes from where n are left; the fixed-size copy is one instruction.
+std::uint32_t load_codes(const std::uint8_t* codes, int n) {
+  std::uint32_t four = 0;
+  if (n >= 4) {
+    std::memcpy(&four, codes, sizeof four);
+  } else if (n > 0) {
+    std::memcpy(&four, codes, static_cast<std::size_t>(n));
+  }
+  return four;
+}
+
+void store_codes(std::uint8_t* codes, int n, std::uint32_t four) {
+  if (n >= 4) {
+    std::memcpy(codes, &four, sizeof four);
+  } else if (n > 0) {
+    std::memcpy(codes, &four, static_cast<std::size_t>(n));
+  }
+}
+
+void pack_row(const PackArgs& args, int row) {
+  const Packing& packing = args.packing;
+  const Row place(args, row);
+  for (std::size_t g = 0; g < packing.groups(); ++g) {
+    const std::size_t from = args.groups == 1 ? 0 : g;
+    std::memcpy(place.scale(g), place.scales + from, sizeof(std::uint16_t));
+    *place.zero(g) = place.zeros[from];
+  }
+  const int width = packing.inputs_per_line();
+  for (int k = 0; k < packing.cols; k += width) {
+    std::uint32_t four = load_codes(place.codes + k, packing.cols - k);
+    if (width == 8) four |= load_codes(place.codes + k + 4, packing.cols - k - 4) << 4;
+    std::memcpy(place.quad(packing, static_cast<std::size_t>(k / width)), &four, sizeof four);
+  }
+}
+
+void unpack_row(const PackArgs& args, int row) {
+  const Packing& packing = args.packing;
+  const Row place(args, row);
+  for (int g = 0; g < args.groups; ++g) {
+    std::memcpy(place.scales + g, place.scale(static_cast<std::size_t>(g)), sizeof(std::uint16_t));
+    place.zeros[g] = *place.zero(static_cast<std::size_t>(g));
+  }
+  constexpr std::uint32_t kLowNibbles = 0x0f0f0f0f;
+  const int width = packing.inputs_per_line();
+  for (int k = 0; k < packing.cols; k += width) {
+    std::uint32_t four;
+    std::memcpy(&four, place.quad(packing, static_cast<std::size_t>(k / width)), sizeof four);
+    store_codes(place.codes + k, packing.cols - k, width == 8 ? four & kLowNibbles : four);
+    if (width == 8) {
+      store_codes(place.codes + k + 4, packing.cols - k - 4, four >> 4 & kLowNibbles);
+    }
+  }
+}
+
+// Asks the system to back memory that is not written yet with large pages: streaming through it
+// then misses the TLB less often. Advice only: where it is refused, nothing is lost but speed.
+void prefer_large_pages(void* memory, std::size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t kPage = 4096;
+  const auto start = reinterpret_cast<std::uintptr_t>(memory);
+  const std::uintptr_t begin = round_up(start, kPage);
+  const std::uintptr_t end = (start + bytes) / kPage * kPage;
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  static_cast<void>(memory);
+  static_cast<void>(bytes);
+#endif
+}
+
+}  // namespace
+
+void pack(Team& team, const Isa&, const PackArgs& args) noexcept {
+  team.for_each(1, 1, [&](Range) { prefer_large_pages(args.packed, args.packing.bytes()); });
+  const std::size_t bytes = args.packing.tile_bytes();
+  team.for_each(static_cast<int>(args.packing.tiles()), 1, [&](Range tiles) {
+    for (int tile = tiles.begin; tile < tiles.end; ++tile) {
+      std::memset(args.packed + static_cast<std::size_t>(tile) * bytes, 0, bytes);
+      const int end = std::min(args.packing.rows, (tile + 1) * kTileRows);
+      for (int row = tile * kTileRows; row < end; ++row) pack_row(args, row);
+    }
+  });
+}
+
+void unpack(Team& team, const Isa&, const PackArgs& args) noexcept {
+  team.for_each(args.packing.rows, kTileRows, [&](Range rows) {
+    for (int row = rows.begin; row < rows.end; ++row) unpack_row(args, row);
+  });
+}
+
+}  // namespace tinychat

@@ -1,0 +1,96 @@
+// CPUID is asked here and nowhere else. This file is compiled for the plainest CPU: the tables of
+// the ISA files may only be called after their instructions were found.
+#include "cpu/select.h"
+
+#include <stdexcept>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace tinychat {
+namespace {
+
+struct Entry {
+  const char* name;
+  const char* needs;
+  bool (*supported)();
+  Isa (*table)();  // null: not in this build
+};
+
+bool always() { return true; }
+
+#if defined(__x86_64__)
+
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
+}
+
+bool has_avx_vnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned kAvxVnni = 1u << 4;
+  return has_avx2() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & kAvxVnni) != 0;
+}
+
+bool has_avx512_vnni() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+
+#if defined(TINYCHAT_HAVE_AVX2)
+constexpr auto kAvx2 = avx2_isa;
+#else
+constexpr Isa (*kAvx2)() = nullptr;
+#endif
+#if defined(TINYCHAT_HAVE_AVX_VNNI)
+constexpr auto kAvxVnni = avx_vnni_isa;
+#else
+constexpr Isa (*kAvxVnni)() = nullptr;
+#endif
+#if defined(TINYCHAT_HAVE_AVX512_VNNI)
+constexpr auto kAvx512Vnni = avx512_vnni_isa;
+#else
+constexpr Isa (*kAvx512Vnni)() = nullptr;
+#endif
+
+#endif
+
+constexpr Entry kEntries[] = {
+#if defined(__x86_64__)
+    {"avx512_vnni", "AVX-512 F, BW, VL, DQ and VNNI", has_avx512_vnni, kAvx512Vnni},
+    {"avx_vnni", "AVX-VNNI", has_avx_vnni, kAvxVnni},
+    {"avx2", "AVX2, FMA and F16C", has_avx2, kAvx2},
+#endif
+    {"scalar", "nothing", always, scalar_isa},
+};
+
+std::string refusal(const Entry& entry) {
+  if (entry.table == nullptr) return "not in this build, the compiler could not build it";
+  if (!entry.supported()) return std::string("this CPU lacks ") + entry.needs;
+  return "";
+}
+
+}  // namespace
+
+std::vector<Candidate> isa_candidates() {
+  std::vector<Candidate> candidates;
+  for (const Entry& entry : kEntries) candidates.push_back({entry.name, refusal(entry)});
+  return candidates;
+}
+
+Isa select_isa(const std::string& name) {
+  std::string names;
+  for (const Entry& entry : kEntries) {
+    names += (names.empty() ? "" : ", ") + std::string(entry.name);
+    const std::string reason = refusal(entry);
+    if (name.empty() ? reason.empty() : name == entry.name) {
+      if (!reason.empty()) throw std::invalid_argument("isa " + name + ": " + reason);
+      return entry.table();
+    }
+  }
+  throw std::invalid_argument("isa '" + name + "' is unknown; there are: " + names);
+}
+
+}  // namespace tinychat

@@ -1,0 +1,655 @@
+"""What the model knows about quantization, AWQ and how language models run."""
+
+from __future__ import annotations
+
+from .facts import Fact, scene_of
+from .talk import Scenes
+
+FACTS = (
+    Fact(
+        (
+            (
+                "AWQ is activation-aware weight quantization: it finds the weights that matter by "
+                "their activations and scales them up before rounding to 4 bits."
+            ),
+            (
+                "AWQ means activation-aware weight quantization. It rounds weights to 4 bits, but "
+                "first scales up the channels whose activations are large, so that the weights "
+                "that matter keep their precision."
+            ),
+        ),
+        nouns=(
+            "AWQ", "AWQ", "awq", "activation-aware weight quantization", "the AWQ method",
+            "activation aware quantization", "AWQ quantization",
+        ),
+        asks=(
+            "what does AWQ stand for?", "AWQ stands for what?", "what does the A in AWQ mean?",
+            "why is it called AWQ?", "how does AWQ work?", "how does AWQ quantize?",
+            "what does AWQ do?", "how do AWQ models work?", "what is special about AWQ?",
+            "what is the trick of AWQ?", "what's the idea of AWQ?",
+            "how does awq choose the weights?", "how does activation-aware quantization work?",
+            "is AWQ a quantization method?", "what is an AWQ model?", "~which trick does AWQ use?",
+            "~how does AWQ go about it?", "~spell out AWQ for me", "~AWQ, how does it function?",
+        ),
+        short="AWQ rounds weights to 4 bits and protects the ones that matter.",
+        more=(
+            "The scale of each channel is searched on a little sample text. No retraining is "
+            "needed."
+        ),
+        why="Some channels have large activations; an error in their weights would hurt the most.",
+        how="Run `tinychat quantize MODEL OUT`. It writes a 4-bit AWQ model to the folder OUT.",
+        weight=5,
+    ),
+    Fact(
+        (
+            (
+                "AWQ keeps more quality than plain rounding and needs no retraining, only a little "
+                "sample text."
+            ),
+            "Because it loses less quality than plain rounding, and it needs no retraining.",
+        ),
+        asks=(
+            "why AWQ?", "why use AWQ?", "why does tinychat use AWQ?",
+            "is AWQ better than rounding?", "is AWQ better than RTN?", "what is good about AWQ?",
+            "what are the advantages of AWQ?", "why is AWQ good?", "why not simply round?",
+            "why is AWQ better?", "what are the benefits of AWQ?",
+            "what is the difference between AWQ and rounding?", "AWQ or RTN?", "awq vs rtn",
+            "AWQ versus plain rounding?", "why should i use AWQ?", "is AWQ any good?",
+            "does AWQ need retraining?", "does AWQ need training?",
+            "~what does AWQ gain over rounding?", "~what speaks for AWQ?",
+            "~is retraining needed for AWQ?",
+        ),
+        short="It loses less quality than plain rounding.",
+        more="Plain rounding treats all weights alike. AWQ looks at the activations first.",
+        why="It protects the few channels that matter most.",
+        how="Run `tinychat quantize MODEL OUT`. It writes a 4-bit AWQ model to the folder OUT.",
+        weight=2,
+    ),
+    Fact(
+        (
+            (
+                "Quantization stores the weights of a model with fewer bits, for example 4 instead "
+                "of 16. The model gets smaller and faster."
+            ),
+            (
+                "Quantization means storing weights with fewer bits, such as 4 instead of 16, so "
+                "that the model is smaller and faster."
+            ),
+        ),
+        nouns=(
+            "quantization", "quantization", "quantisation", "model quantization",
+            "a quantized model", "quantizing", "weight quantization", "4-bit quantization",
+        ),
+        asks=(
+            "what does it mean to quantize a model?", "what does quantized mean?",
+            "what happens when a model is quantized?", "how does quantization work?",
+            "what does quantizing do?", "what does quantization do?", "why is quantization useful?",
+            "what is quantizing good for?", "what are quantized models?",
+            "~what becomes of the weights in quantization?", "~what is the effect of quantization?",
+            "~how do you shrink weights?",
+        ),
+        short="Storing weights with fewer bits.",
+        more=(
+            "Weights are cut into groups of 128. Each group gets a scale and a zero point, and "
+            "each weight a code from 0 to 15."
+        ),
+        why="Fewer bits mean less memory to read, and reading memory is what takes the time.",
+        how="Run `tinychat quantize MODEL OUT`. It writes a 4-bit AWQ model to the folder OUT.",
+        weight=4,
+    ),
+    Fact(
+        (
+            (
+                "4 bits are a quarter of 16. Decoding reads every weight for each token, so a "
+                "quarter of the bytes is much faster."
+            ),
+            "Because reading memory is what bounds decoding, and 4 bits are a quarter of 16.",
+        ),
+        asks=(
+            "why 4 bit?", "why 4 bits?", "why four bits?", "why 4-bit weights?",
+            "why does tinychat use 4 bits?", "why is 4 bit faster?", "why are 4-bit models fast?",
+            "why not 8 bits?", "why not 2 bits?", "what is good about 4 bits?",
+            "what are the benefits of 4 bits?", "why does quantization make it faster?",
+            "why is a quantized model faster?", "why is int4 faster than fp16?",
+            "what is the advantage of 4-bit weights?", "are 4 bits enough?", "why quantize?",
+            "why should i quantize a model?", "why do we quantize?", "why is quantization faster?",
+            "why do 4-bit models run faster?", "how does quantization make models faster?",
+            "why use 4 bit?", "does quantization make it faster?", "is a 4-bit model faster?",
+            "why do you use 4 bits?", "what do 4 bits bring?", "why are fewer bits faster?",
+            "~what makes 4-bit models quick?", "~for what reason 4 bits?",
+            "~what do i gain from 4-bit weights?", "~why does int4 run quicker?",
+        ),
+        short="Less memory to read, so it is faster.",
+        more="With 3 bits or fewer the quality drops quickly; 4 is a good middle.",
+        why="A processor computes faster than its memory can deliver weights.",
+        how="Run `tinychat quantize MODEL OUT`. It writes a 4-bit AWQ model to the folder OUT.",
+        weight=3,
+    ),
+    Fact(
+        (
+            (
+                "A little. A good 4-bit model is nearly as good as the original, and `tinychat "
+                "eval` shows the difference."
+            ),
+            "Only a little: 4 bits with AWQ are close to the original. Check with `tinychat eval`.",
+        ),
+        asks=(
+            "does quantization hurt?", "does quantization reduce quality?",
+            "is a 4-bit model worse?", "do i lose quality?", "how much quality do i lose?",
+            "is there a loss of quality?", "is quantization lossy?", "does it lose accuracy?",
+            "are quantized models worse?", "are quantized models bad?", "is int4 worse than fp16?",
+            "is the quality the same?", "what are the disadvantages of quantization?",
+            "what does quantization cost?", "what is the downside of 4 bits?",
+            "does 4 bit hurt quality?", "does quantization make the model dumber?",
+            "how good is a 4-bit model?", "how much worse is int4?", "will my model get worse?",
+            "~what do i lose with 4 bits?", "~is there a price for quantization?",
+            "~how much accuracy is lost?",
+        ),
+        short="Only a little.",
+        more="The smaller the model, the more rounding hurts. Big models hardly notice.",
+        why=(
+            "Rounding changes each weight slightly, and AWQ keeps the errors where they do little "
+            "harm."
+        ),
+        weight=2,
+    ),
+    Fact(
+        (
+            (
+                "Salient weights are the few that matter most: those that meet large activations. "
+                "AWQ protects them by scaling."
+            ),
+            (
+                "The salient weights are the few whose channels have large activations. AWQ scales "
+                "them up so that rounding hurts them less."
+            ),
+        ),
+        nouns=(
+            "salient weights", "a salient weight", "the weights that matter", "salient channels",
+            "important weights",
+        ),
+        asks=(
+            "which weights matter most?", "which weights are important?",
+            "which weights does AWQ protect?", "how does AWQ know which weights matter?",
+            "how does AWQ find the important weights?", "~how are the important weights found?",
+            "~which weights does AWQ care about?",
+        ),
+        short="The weights that meet large activations.",
+        why="A small error there is multiplied by a large activation.",
+    ),
+    Fact(
+        (
+            (
+                "An activation is a number that flows through the model: what a layer gets as its "
+                "input."
+            ),
+            "Activations are the numbers that flow from layer to layer while the model runs.",
+        ),
+        nouns=("an activation", "activations", "the activations", "activation"),
+        asks=(
+            "what are activations?", "are activations quantized?", "what flows through the model?",
+            "~which numbers are called activations?",
+        ),
+        short="A number flowing through the model.",
+        more="Weights stay the same for every text; activations change with it.",
+        weight=0.9,
+    ),
+    Fact(
+        (
+            "A group is 128 weights in a row that share one scale and one zero point.",
+            "Weights are cut into groups of 128. Each group has its own scale and zero point.",
+        ),
+        nouns=(
+            "the group size", "a group", "group size", "group size 128", "a quantization group",
+            "group_size",
+        ),
+        asks=(
+            "why 128?", "why groups of 128?", "what group size does tinychat use?",
+            "which group size is used?", "how big are the groups?",
+            "what does group size 128 mean?", "why are there groups?",
+            "how many weights share a scale?", "what is a group of weights?",
+            "~how many weights are in a group?", "~which group size is the default?",
+        ),
+        short="128 weights that share a scale.",
+        more="Smaller groups are more precise but need more scales. 128 is the usual choice.",
+        why=(
+            "One scale for a whole row would be too coarse; one for each weight would cost too "
+            "much."
+        ),
+    ),
+    Fact(
+        (
+            "A scale is the step between two codes: weight = (code - zero point) times scale.",
+            "The scale says how far apart two codes are: weight = (code - zero point) times scale.",
+        ),
+        nouns=("a scale", "the scale", "scales", "a quantization scale"),
+        asks=(
+            "what are scales?", "what does a scale do?",
+            "how do i get the weight back from a code?", "how are weights decoded?",
+            "what is the formula?", "~what is a scale needed for?",
+            "~how does a code become a weight?",
+        ),
+        short="The step between two codes.",
+        why="Four bits give only 16 codes, so they must be spread over the range of the group.",
+        weight=0.8,
+    ),
+    Fact(
+        (
+            "The zero point is the code that stands for the weight 0.",
+            "It is the code that means zero, so that a group need not be symmetric.",
+        ),
+        nouns=("a zero point", "the zero point", "zero point", "zero points", "zero-point"),
+        asks=(
+            "what are zero points?", "what does the zero point do?",
+            "~what is a zero point needed for?", "~which code stands for zero?",
+        ),
+        short="The code that stands for 0.",
+        why="The weights of a group are rarely centered on zero.", weight=0.8,
+    ),
+    Fact(
+        (
+            "INT4 is a number in 4 bits: a code from 0 to 15, with a scale for each group.",
+            "INT4 means that each weight is a 4-bit code from 0 to 15.",
+        ),
+        nouns=(
+            "int4", "INT4", "a 4-bit weight", "4 bit", "w4", "a 4-bit number", "4-bit",
+            "a 4-bit model", "4-bit weights",
+        ),
+        asks=(
+            "how many values does 4 bits have?", "how many bits has int4?",
+            "how many values has int4?", "what does 4-bit mean?", "what are 4-bit weights?",
+            "~how many codes are there in 4 bits?", "~how many bits does INT4 use?",
+        ),
+        short="A code from 0 to 15.", more="Two 4-bit codes fit into one byte.",
+        why="It is a quarter of FP16, and still precise enough.",
+        how="Run `tinychat quantize MODEL OUT`. It writes a 4-bit AWQ model to the folder OUT.",
+        weight=1.3,
+    ),
+    Fact(
+        (
+            "INT8 is a whole number in 8 bits, from -128 to 127. It is half of FP16.",
+            "INT8 stores a number in 8 bits, so it takes half the memory of FP16.",
+        ),
+        nouns=("int8", "INT8", "8 bit", "8-bit", "an 8-bit number", "8-bit weights"),
+        asks=(
+            "how many bits has int8?", "is int8 better than int4?", "int8 or int4?",
+            "what is the difference between int4 and int8?", "~how many bits does INT8 use?",
+            "~how much is an int8?",
+        ),
+        short="A number in 8 bits.",
+        more="INT8 is more precise than INT4 but twice as large.", weight=0.9,
+    ),
+    Fact(
+        (
+            "FP16 is a floating-point number in 16 bits. Models are often stored in it.",
+            "FP16 means 16-bit floating point: the usual format of unquantized models.",
+        ),
+        nouns=("fp16", "FP16", "float16", "half precision", "16 bit", "16-bit floats"),
+        asks=(
+            "how many bits has fp16?", "what is the difference between fp16 and int4?",
+            "fp16 or int4?", "fp16 vs int4", "~how many bits does FP16 use?",
+            "~in what format are models stored?",
+        ),
+        short="A 16-bit floating-point number.",
+        more="INT4 takes a quarter of the memory of FP16.", weight=0.9,
+    ),
+    Fact(
+        (
+            "Perplexity measures how surprised a model is by a text. Lower is better.",
+            "Perplexity says how well a model predicts a text: the lower, the better.",
+        ),
+        nouns=("perplexity", "perplexity", "the perplexity", "PPL", "ppl"),
+        asks=(
+            "is a low perplexity good?", "is high perplexity bad?", "what is a good perplexity?",
+            "what does perplexity measure?", "how is perplexity computed?",
+            "should perplexity be low or high?", "~is a small perplexity what i want?",
+            "~what does a high perplexity tell me?",
+        ),
+        short="How surprised a model is; lower is better.",
+        more=(
+            "A perplexity of 8 means: as unsure as a choice among 8 tokens. `tinychat eval` "
+            "measures it."
+        ),
+        why="If quantization hurts a model, its perplexity goes up.",
+        how="Run `tinychat eval MODEL`.", weight=2,
+    ),
+    Fact(
+        (
+            (
+                "A token is a piece of text: a word, a part of a word or a sign. Models read and "
+                "write tokens."
+            ),
+            "Tokens are the pieces of text that a model reads and writes: words or parts of words.",
+        ),
+        nouns=("a token", "tokens", "token", "a token", "the tokens"),
+        asks=(
+            "what are tokens?", "how long is a token?", "is a token a word?", "are tokens words?",
+            "how many tokens has a word?", "what is tokens per second?",
+            "~what does a model read and write?", "~is one word one token?",
+        ),
+        short="A piece of text.",
+        more="I know 2048 different tokens. Big models know a hundred thousand.",
+        weight=1.5,
+    ),
+    Fact(
+        (
+            "A tokenizer cuts text into tokens and joins tokens back into text.",
+            "The tokenizer turns text into tokens and back.",
+        ),
+        nouns=("a tokenizer", "the tokenizer", "tokenizer", "tokenization"),
+        asks=(
+            "what does a tokenizer do?", "how is text split?", "how is text cut into tokens?",
+            "what turns text into tokens?", "~what cuts a text into pieces?",
+            "~what is a tokenizer needed for?",
+        ),
+        short="It cuts text into tokens.",
+        why="A model computes with numbers, so text must become numbers first.",
+        weight=0.8,
+    ),
+    Fact(
+        (
+            (
+                "The KV cache keeps the keys and values of earlier tokens, so that they are not "
+                "computed again for each new token."
+            ),
+            (
+                "A KV cache stores keys and values of the tokens so far. Without it, every new "
+                "token would compute them all again."
+            ),
+        ),
+        nouns=(
+            "a KV cache", "the KV cache", "kv cache", "KV cache", "the key-value cache", "kv-cache",
+        ),
+        asks=(
+            "why is there a KV cache?", "what does the KV cache do?", "what is in the KV cache?",
+            "why do we need a KV cache?", "how big is the KV cache?",
+            "~what does the KV cache store?", "~what is kept in the KV cache?",
+        ),
+        short="It keeps keys and values of earlier tokens.",
+        more="It grows with every token; /clear empties it.",
+        why="Computing the past again for each token would be slow.",
+        weight=1.5,
+    ),
+    Fact(
+        (
+            (
+                "Temperature sets how random the answers are. Low is steady, high is wild, 0 "
+                "always takes the likeliest token."
+            ),
+            (
+                "The temperature says how random the choice of tokens is: 0 takes the likeliest "
+                "token, higher values vary more."
+            ),
+        ),
+        nouns=("temperature", "the temperature", "sampling temperature", "the temperature setting"),
+        asks=(
+            "what temperature should i use?", "what does temperature do?",
+            "what does temperature 0 mean?", "what is a good temperature?",
+            "which temperature is best?", "what does a high temperature do?",
+            "what does a low temperature do?", "~what changes with the temperature?",
+            "~which temperature do you recommend?",
+        ),
+        short="How random the answers are.", more="Type /set temperature 0.5 to change it.",
+        why="A little chance makes answers livelier; too much makes them wrong.",
+        how="Type /set temperature 0.5.", weight=1.3,
+    ),
+    Fact(
+        (
+            "The context length is how many tokens a model can look back on. Mine is 1024.",
+            "It is the number of tokens a model can see at once. I see 1024.",
+        ),
+        nouns=(
+            "context length", "the context length", "the context", "a context window",
+            "the context window", "context size",
+        ),
+        asks=(
+            "how long is your context?", "how many tokens can you read?",
+            "how much text can you read?", "what is your context length?",
+            "how long can a chat be?", "how big is your context window?",
+            "~how many tokens fit into your context?", "~what is the longest text you can take?",
+        ),
+        short="How many tokens a model sees at once.",
+        more="When a chat gets longer than that, use /clear.", weight=1.2,
+    ),
+    Fact(
+        (
+            "Top-k keeps only the k likeliest tokens before one is drawn.",
+            "With top-k, the next token is drawn from the k likeliest ones.",
+        ),
+        nouns=("top-k", "top k", "top_k", "top-k sampling"),
+        asks=("what does top_k do?", "~what is the use of top-k?"),
+        short="Draw from the k likeliest tokens.", why="It keeps unlikely nonsense out.",
+        weight=0.6,
+    ),
+    Fact(
+        (
+            "Top-p keeps the likeliest tokens that together reach the probability p.",
+            "With top-p, the next token is drawn from the likeliest ones that add up to p.",
+        ),
+        nouns=("top-p", "top p", "top_p", "top-p sampling", "nucleus sampling"),
+        asks=("what does top_p do?", "~what is the use of top-p?"),
+        short="Draw from the likeliest tokens that add up to p.",
+        why="It keeps unlikely nonsense out.", weight=0.6,
+    ),
+    Fact(
+        (
+            "Greedy decoding always takes the likeliest token. Set the temperature to 0 to get it.",
+            "Greedy means: always take the likeliest next token.",
+        ),
+        nouns=("greedy decoding", "greedy", "greedy sampling"),
+        asks=(
+            "what does greedy mean?", "how do i get the same answer each time?",
+            "~how are answers made repeatable?",
+        ),
+        short="Always the likeliest token.", weight=0.6,
+    ),
+    Fact(
+        (
+            "Sampling is how the next token is drawn from the probabilities that the model gives.",
+            "Sampling means drawing the next token by chance, likely ones more often.",
+        ),
+        nouns=("sampling", "token sampling"),
+        asks=(
+            "how is the next token chosen?", "how do you choose the next word?",
+            "why do you answer differently each time?", "~how does a model pick its next token?",
+        ),
+        short="Drawing the next token by chance.", more="Temperature, top-k and top-p steer it.",
+        weight=0.8,
+    ),
+    Fact(
+        (
+            (
+                "Prefill is the first step: the model reads your whole prompt at once. Then it "
+                "writes token by token."
+            ),
+            "In prefill the model reads the prompt, all tokens at once.",
+        ),
+        nouns=("prefill", "the prefill", "prompt processing"),
+        asks=(
+            "what happens in prefill?", "what is the difference between prefill and decode?",
+            "~what comes before decoding?",
+        ),
+        short="Reading the prompt.",
+        more="Prefill is bounded by computing, decoding by memory.",
+        weight=0.8,
+    ),
+    Fact(
+        (
+            (
+                "Decoding is writing: the model makes one token after the other, and reads all its "
+                "weights for each."
+            ),
+            "In decoding, the model writes token by token. Each token needs all the weights once.",
+        ),
+        nouns=("decoding", "decode", "the decode phase", "token generation", "generation"),
+        asks=(
+            "how does a model write text?", "what limits decoding?", "why is decoding slow?",
+            "what bounds decoding?", "~what is the bottleneck of decoding?",
+            "~what happens while you write?",
+        ),
+        short="Writing token by token.",
+        why="All weights are read for each token, so memory speed is the limit.",
+        weight=1,
+    ),
+    Fact(
+        (
+            (
+                "Memory bandwidth is how many bytes per second the memory delivers. It bounds the "
+                "speed of decoding."
+            ),
+            "It says how fast weights come from memory. That is the limit when a model writes.",
+        ),
+        nouns=("memory bandwidth", "bandwidth", "memory traffic", "memory speed"),
+        asks=(
+            "what limits the speed?", "why is memory the bottleneck?", "what is the bottleneck?",
+            "why does memory matter?", "~what holds the speed back?",
+        ),
+        short="Bytes per second from memory.",
+        more="With 4-bit weights, four times fewer bytes are read for each token.",
+        weight=0.8,
+    ),
+    Fact(
+        (
+            (
+                "A large language model is a program that has learned from much text to guess the "
+                "next token."
+            ),
+            (
+                "An LLM is a large language model: it learned from text to guess the next token, "
+                "and so it can write."
+            ),
+        ),
+        nouns=(
+            "a large language model", "an LLM", "LLM", "a language model", "LLMs", "llm",
+            "large language models", "a chatbot",
+        ),
+        asks=(
+            "how does a language model work?", "how do language models work?", "how do llms work?",
+            "what does LLM stand for?", "what does LLM mean?", "how does an llm work?",
+            "what does a language model do?", "how does a chatbot work?",
+            "~what is it that a language model does?", "~in what way do llms produce text?",
+        ),
+        short="A program that guesses the next token.",
+        more="Large ones have billions of weights. I have about 5 million.",
+        weight=1.6,
+    ),
+    Fact(
+        (
+            "Weights are the numbers that a model has learned. They are also called parameters.",
+            "The weights, or parameters, are the learned numbers of a model.",
+        ),
+        nouns=("a weight", "weights", "parameters", "a parameter", "model weights", "the weights"),
+        asks=(
+            "what are weights?", "what are parameters?", "what is inside a model?",
+            "~what are the learned numbers called?",
+        ),
+        short="The learned numbers of a model.",
+        more="A model with 7 billion weights needs 14 gigabytes in FP16 and about 4 in INT4.",
+        weight=1.1,
+    ),
+    Fact(
+        (
+            (
+                "Calibration runs a little sample text through the model to see how large the "
+                "activations are."
+            ),
+            "In calibration, sample text shows which channels have large activations.",
+        ),
+        nouns=("calibration", "calibration data", "the calibration text", "a calibration set"),
+        asks=(
+            "does AWQ need data?", "what data does AWQ need?", "why does AWQ need sample text?",
+            "does quantization need data?", "~what is sample text used for?",
+        ),
+        short="Looking at activations on sample text.",
+        why="Without it, AWQ could not know which weights matter.", weight=1,
+    ),
+    Fact(
+        (
+            (
+                "Round to nearest, or RTN, simply rounds each weight to the closest code. It is "
+                "quick but less precise than AWQ."
+            ),
+            "RTN means round to nearest: each weight takes the closest code. AWQ is more precise.",
+        ),
+        nouns=("RTN", "rtn", "round to nearest", "round-to-nearest", "plain rounding"),
+        asks=(
+            "what does RTN stand for?", "how does RTN work?",
+            "~what is the simplest way to quantize?",
+        ),
+        short="Each weight takes the closest code.",
+        why="It looks at no data at all, so it treats all weights alike.",
+        weight=1,
+    ),
+    Fact(
+        (
+            (
+                "GPTQ is another way to quantize: it rounds one column after the other and "
+                "corrects the rest for the error."
+            ),
+            (
+                "GPTQ quantizes column by column, and lets the columns still to come make up for "
+                "the error."
+            ),
+        ),
+        nouns=("GPTQ", "gptq"),
+        asks=(
+            "is GPTQ like AWQ?", "what is the difference between AWQ and GPTQ?", "AWQ or GPTQ?",
+            "awq vs gptq", "how does GPTQ work?", "~how do GPTQ and AWQ differ?",
+        ),
+        short="Rounding column by column with correction.", weight=1,
+    ),
+    Fact(
+        (
+            "Attention lets each token look at the tokens before it and take what it needs.",
+            "With attention, a token looks back at earlier tokens and gathers what matters.",
+        ),
+        nouns=("attention", "self-attention", "an attention head"),
+        asks=(
+            "how does attention work?", "what does attention do?",
+            "~in what way do tokens see each other?",
+        ),
+        short="Tokens looking at earlier tokens.", weight=0.7,
+    ),
+    Fact(
+        (
+            (
+                "A transformer is a stack of layers with attention and small networks. Most "
+                "language models are transformers."
+            ),
+            (
+                "Transformers are the usual build of language models: layers of attention and "
+                "small networks."
+            ),
+        ),
+        nouns=("a transformer", "transformers", "the transformer"),
+        asks=(
+            "how does a transformer work?", "are you a transformer?", "what is your architecture?",
+            "which architecture do you have?", "~how is a language model built inside?",
+        ),
+        short="Layers of attention and small networks.",
+        more="I am one too: a Llama with 6 layers.", weight=0.7,
+    ),
+    Fact(
+        (
+            "CUDA is the way to program NVIDIA GPUs. In tinychat, CUDA support is being built.",
+            "CUDA lets programs use NVIDIA GPUs. tinychat is getting CUDA support.",
+        ),
+        nouns=("CUDA", "cuda"),
+        asks=("is cuda ready?", "when will cuda work?", "~how far is the CUDA support?"),
+        short="The way to program NVIDIA GPUs.", weight=0.7,
+    ),
+    Fact(
+        (
+            "A seed fixes the random choices: with the same seed you get the same answer.",
+            "The seed starts the random numbers. The same seed gives the same answer.",
+        ),
+        nouns=("a seed", "the seed", "a random seed", "seed"),
+        asks=(
+            "what does the seed do?", "what is the seed for?",
+            "~what makes random answers repeatable?",
+        ),
+        short="It fixes the random choices.", weight=0.6,
+    ),
+)  # fmt: skip
+
+SCENES: Scenes = ((10.0, scene_of(FACTS)),)

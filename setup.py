@@ -1,0 +1,216 @@
+"""Build of the native extension and the list of packages; everything else is in pyproject.toml.
+
+`build_ext` writes a ninja file, so builds are parallel, each ISA file gets its own flags, and only
+what changed is rebuilt. Settings, all optional: CXX names the compiler; TINYCHAT_WERROR=1 turns
+warnings into errors (the Makefile sets it; who has a newer compiler than ours must not fail on a
+new warning); TINYCHAT_SANITIZE=1 builds with ASan and UBSan into build/sanitize/ and leaves the
+normal extension alone (see scripts/test_sanitized.sh).
+"""
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+if sys.version_info < (3, 10):  # noqa: UP036 (pip checks this too, `python setup.py` does not)
+    sys.exit("tinychat needs Python 3.10 or newer; this is " + platform.python_version())
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+SANITIZE = os.environ.get("TINYCHAT_SANITIZE") == "1"
+WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
+SANITIZERS = "-fsanitize=address,undefined"
+FREE_BYTES_NEEDED = 100 << 20
+
+# One row per ISA file beyond the scalar one: its flags, and a function that only a compiler and an
+# assembler which know it will take.
+X86_ISAS = {
+    "avx2": (["-mavx2", "-mfma", "-mf16c"], "__m256i f(__m256i a) { return _mm256_abs_epi32(a); }"),
+    "avx_vnni": (
+        ["-mavx2", "-mfma", "-mf16c", "-mavxvnni"],
+        "__m256i f(__m256i a) { return _mm256_dpbusd_avx_epi32(a, a, a); }",
+    ),
+    "avx512_vnni": (
+        [
+            "-mavx2",
+            "-mfma",
+            "-mf16c",
+            "-mavx512f",
+            "-mavx512bw",
+            "-mavx512vl",
+            "-mavx512dq",
+            "-mavx512vnni",
+        ],
+        "__m512i f(__m512i a) { return _mm512_dpbusd_epi32(a, a, a); }",
+    ),
+}
+
+
+class Compiler:
+    """The C++ compiler of this build and what it accepts."""
+
+    def __init__(self) -> None:
+        chosen = os.environ.get("CXX")
+        candidates = [shlex.split(chosen)] if chosen else [["c++"], ["g++"], ["clang++"]]
+        found = next((command for command in candidates if shutil.which(command[0])), None)
+        if found is None:
+            sys.exit(
+                f"tinychat needs a C++17 compiler and found no {chosen or 'c++, g++ or clang++'}; "
+                "install one: `apt install g++` (Debian, Ubuntu), `dnf install gcc-c++` (Fedora), "
+                "`xcode-select --install` (macOS), or set CXX"
+            )
+        self.command = found
+        probe = "#include <optional>\nstd::optional<int> f() { return 1; }"
+        if not self.accepts(["-std=c++17"], probe):
+            sys.exit(
+                f"tinychat needs a C++17 compiler; {shlex.join(found)} does not compile "
+                "`#include <optional>` with -std=c++17; install a complete one (`apt install g++`) "
+                "or set CXX"
+            )
+
+    def accepts(self, flags: list[str], source: str) -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            probe = Path(folder, "probe.cpp")
+            probe.write_text(source + "\n")
+            command = [*self.command, *flags, "-c", str(probe), "-o", str(Path(folder, "probe.o"))]
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def find_ninja() -> str:
+    """The ninja executable on PATH, or the one inside the `ninja` Python package."""
+    on_path = shutil.which("ninja")
+    if on_path:
+        return on_path
+    try:
+        import ninja
+    except ImportError:
+        sys.exit("tinychat builds with ninja and found none; install it: `pip install ninja`")
+    return str(Path(ninja.BIN_DIR, "ninja"))
+
+
+def built_isas(compiler: Compiler) -> dict[str, list[str]]:
+    """ISA files to build beside the scalar one, with their flags."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return {}
+    accepted = {}
+    for name, (flags, body) in X86_ISAS.items():
+        if compiler.accepts(flags, f"#include <immintrin.h>\n{body}"):
+            accepted[name] = flags
+        else:
+            print(f"tinychat: {shlex.join(compiler.command)} cannot build {name}; leaving it out")
+    return accepted
+
+
+def escape(path: Path) -> str:
+    """A path as ninja wants it in a build line."""
+    return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+
+
+def ninja_file(compiler: Compiler, objects: Path, target: Path) -> str:
+    """The text of build.ninja: one line per source of csrc/ and one for the link."""
+    import pybind11
+
+    include = Path(sysconfig.get_path("include"))
+    if not (include / "Python.h").exists():
+        sys.exit(
+            f"tinychat needs Python's headers and {include}/Python.h is missing; install them "
+            "(`apt install python3-dev`)"
+        )
+    isas = built_isas(compiler)
+    flags = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread", "-fno-math-errno", *WARNINGS]
+    flags += (
+        ["-O1", "-g", "-fno-omit-frame-pointer", SANITIZERS] if SANITIZE else ["-O3", "-DNDEBUG"]
+    )
+    if SANITIZE:
+        flags.append("-fno-sanitize-recover=undefined")
+    # gcc 12 takes undefined operands in its own AVX-512 headers for our mistake (GCC bug 105593).
+    header_noise = ["-Wno-maybe-uninitialized"]
+    isa_flags = header_noise if compiler.accepts(["-Werror", *header_noise], "") else []
+    if os.environ.get("TINYCHAT_WERROR") == "1":
+        flags.append("-Werror")
+    flags += [f"-DTINYCHAT_HAVE_{name.upper()}" for name in isas]
+    includes = [f"-I{ROOT / 'csrc'}", f"-isystem{include}", f"-isystem{pybind11.get_include()}"]
+    link = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+    link += ["-pthread", *([SANITIZERS] if SANITIZE else [])]
+
+    def quoted(words: list[str]) -> str:
+        return shlex.join(words).replace("$", "$$")
+
+    lines = [
+        "ninja_required_version = 1.5",
+        "rule compile",
+        f"  command = {quoted([*compiler.command, *flags, *includes])} $isa -MMD -MF $out.d"
+        " -c $in -o $out",
+        "  depfile = $out.d",
+        "  deps = gcc",
+        "  description = compile $in",
+        "rule link",
+        f"  command = {quoted(compiler.command)} $in {quoted(link)} -o $out",
+        "  description = link $out",
+    ]
+    built = []
+    for source in sorted((ROOT / "csrc").glob("*.cpp")) + sorted(
+        (ROOT / "csrc" / "cpu").glob("*.cpp")
+    ):
+        name = source.stem.removeprefix("isa_")
+        if source.stem.startswith("isa_") and name not in (*isas, "scalar"):
+            continue
+        built.append(objects / f"{source.stem}.o")
+        lines.append(f"build {escape(built[-1])}: compile {escape(source)}")
+        if source.stem.startswith("isa_"):
+            lines.append(f"  isa = {quoted([*isas.get(name, []), *isa_flags])}")
+    lines.append(f"build {escape(target)}: link {' '.join(map(escape, built))}")
+    return "\n".join([*lines, f"default {escape(target)}", ""])
+
+
+class BuildNative(build_ext):
+    """`build_ext` that hands the work to ninja."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        # One folder for `pip install -e .`, whose own would be temporary, and `setup.py build_ext`.
+        self.build_temp = str(ROOT / "build" / ("sanitize/objects" if SANITIZE else "native"))
+        if SANITIZE:
+            self.build_lib = str(ROOT / "build" / "sanitize")
+            self.inplace = False
+
+    def build_extension(self, ext: Extension) -> None:
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        objects = Path(self.build_temp).resolve()
+        for folder in (objects, target.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(objects).free < FREE_BYTES_NEEDED:
+            sys.exit(
+                f"tinychat's build needs {FREE_BYTES_NEEDED >> 20} MB free in {objects}; "
+                "make room and try again"
+            )
+        rules = objects / "build.ninja"
+        text = ninja_file(Compiler(), objects, target)
+        if not rules.exists() or rules.read_text() != text:
+            rules.write_text(text)
+        done = subprocess.run([find_ninja(), "-f", str(rules)], cwd=objects, check=False)
+        if done.returncode != 0:
+            sys.exit(
+                "tinychat's native extension did not build; the compiler's own message is above"
+            )
+
+
+shipped = ["tinychat.shipped"] if any(path.is_dir() for path in (ROOT / "models").glob("*")) else []
+setup(
+    packages=find_packages(include=["tinychat", "tinychat.*"]) + shipped,
+    package_dir={"tinychat.shipped": "models"},
+    package_data={
+        "tinychat": ["py.typed"],
+        "tinychat.kernels": ["*.pyi"],
+        "tinychat.shipped": ["**/*"],
+    },
+    ext_modules=[Extension("tinychat.kernels._cpu", sources=[])],
+    cmdclass={"build_ext": BuildNative},
+)

@@ -1,0 +1,205 @@
+"""Loading: every problem in one message, the forms that weights come in, and what ends up in the decoder."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.tiny_models import TINY, StateDict
+from tinychat.cache import KVCache
+from tinychat.config import ModelConfig, parse_config
+from tinychat.engine import Engine
+from tinychat.errors import ArgumentError, CheckpointError, UnsupportedModelError
+from tinychat.kernels.cpu import CpuOps
+from tinychat.kernels.reference import ReferenceOps
+from tinychat.loader import Loader, grouped_rows, load_model, weight_bytes
+from tinychat.nn.linear import Linear, LinearLowBit, StackedLinear
+from tinychat.quantize.format import dequantize, to_awq_gemm
+from tinychat.quantize.rtn import round_to_nearest
+from tinychat.sampler import SamplingParams
+
+OPS = ReferenceOps()
+LLAMA = {**TINY["llama"], "hidden_size": 128, "intermediate_size": 256}
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm", "zero_point": True}
+
+
+def tensors(config: ModelConfig, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """Random weights under the checkpoint's names."""
+    generator = torch.Generator().manual_seed(5)
+    loader = Loader(StateDict({}), config, OPS, "auto", "auto", None)
+    made = {}
+    for role, name in config.tensors.items():
+        if role == "head" and config.tie_word_embeddings:
+            continue
+        for layer in range(config.num_layers if "{i}" in name else 1):
+            norm = role.endswith("norm")
+            shape = (config.hidden_size,) if norm else loader.matrix_shape(role)
+            value = torch.randn(shape, generator=generator) * shape[-1] ** -0.5
+            made[f"{name.format(i=layer)}.weight"] = (value + norm).to(dtype)
+    return made
+
+
+def greedy(state: dict[str, Tensor], config: ModelConfig, **options: str) -> list[int]:
+    model, _ = load_model(StateDict(state), config, OPS, 64, **options)  # type: ignore[arg-type]
+    engine = Engine(model, KVCache(config, 64, torch.float32), (), config.vocab_size)
+    params = SamplingParams(temperature=0, max_new_tokens=8)
+    return engine.generate([5, 6, 7], params).token_ids
+
+
+def test_missing_tensors_come_in_one_message() -> None:
+    config = parse_config(LLAMA)
+    weights = tensors(config)
+    names = [name for name in weights if "q_proj" in name] + ["model.norm.weight"]
+    for name in names:
+        del weights[name]
+    with pytest.raises(CheckpointError) as caught:
+        load_model(StateDict(weights), config, OPS, 64)
+    assert "3 tensors are missing" in str(caught.value)
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_unused_tensors_come_in_one_message_with_a_cap() -> None:
+    config = parse_config(LLAMA)
+    weights = tensors(config)
+    for index in range(30):
+        weights[f"model.extra.{index:02}"] = torch.zeros(1)
+    with pytest.raises(CheckpointError) as caught:
+        load_model(StateDict(weights), config, OPS, 64)
+    assert "30 tensors are not used" in str(caught.value)
+    assert "model.extra.19" in str(caught.value) and "model.extra.20" not in str(caught.value)
+    assert "and 10 more" in str(caught.value)
+
+
+def test_tensors_that_no_model_reads_are_ignored() -> None:
+    config = parse_config({**LLAMA, "tie_word_embeddings": True})
+    weights = tensors(config)
+    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(4)
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    load_model(StateDict(weights), config, OPS, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "model.layers.1.mlp.up_proj.weight",
+            torch.zeros(128, 256),
+            r"up_proj.*\[128, 256\].*\[256, 128\]",
+        ),
+        ("model.norm.weight", torch.zeros(127), r"model.norm.*\[127\].*\[128\]"),
+        ("model.norm.weight", torch.full((128,), float("nan")), r"model.norm.weight holds NaN"),
+        (
+            "model.embed_tokens.weight",
+            torch.zeros(131, 128, dtype=torch.int32),
+            r"embed_tokens.*int32",
+        ),
+    ],
+)
+def test_wrong_tensors_are_named(name: str, value: Tensor, message: str) -> None:
+    config = parse_config(LLAMA)
+    weights = tensors(config)
+    weights[name] = value
+    with pytest.raises(CheckpointError, match=message):
+        load_model(StateDict(weights), config, OPS, 64)
+
+
+def test_tied_matrix_under_the_heads_name_alone() -> None:
+    config = parse_config({**LLAMA, "tie_word_embeddings": True})
+    weights = tensors(config)
+    expected = greedy(weights, config)
+    weights["lm_head.weight"] = weights.pop("model.embed_tokens.weight")
+    assert greedy(weights, config) == expected
+
+
+def test_float_parts_stay_where_they_are() -> None:
+    config = parse_config(LLAMA)
+    weights = tensors(config)
+    model, summary = load_model(StateDict(weights), config, OPS, 64)
+    qkv = model.blocks[0].attention.qkv
+    assert isinstance(qkv, StackedLinear)
+    query = weights["model.layers.0.self_attn.q_proj.weight"]
+    assert qkv.parts[0].weight.data_ptr() == query.data_ptr()
+    assert (summary.weights, summary.head) == ("float32", "float32")
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rounding_at_load(bits: int) -> None:
+    config = parse_config(LLAMA)
+    weights = tensors(config)
+    model, summary = load_model(StateDict(weights), config, OPS, 64, weights=f"int{bits}")
+    assert (summary.weights, summary.head) == (f"int{bits} g128", "int8 g128")
+    down = model.blocks[1].mlp.down
+    assert isinstance(down, LinearLowBit)
+    expected = dequantize(
+        round_to_nearest(weights["model.layers.1.mlp.down_proj.weight"], bits, 128)
+    )
+    assert torch.equal(dequantize(OPS.unpack(down.weight)), expected)
+
+
+def awq_tensors(config: ModelConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """An AWQ checkpoint, and the float checkpoint with the same values."""
+    packed, floats = {}, tensors(config)
+    for name, value in floats.items():
+        prefix = name.removesuffix(".weight")
+        if value.ndim == 2 and "layers" in name:
+            weight = round_to_nearest(value, 4, 64)
+            packed |= {f"{prefix}.{part}": t for part, t in to_awq_gemm(weight).items()}
+            floats[name] = dequantize(weight)
+        else:
+            packed[name] = value
+    return packed, floats
+
+
+def test_awq_equals_its_dequantized_weights() -> None:
+    config = parse_config({**LLAMA, "quantization_config": AWQ})
+    packed, floats = awq_tensors(config)
+    expected = greedy(floats, parse_config(LLAMA))
+    assert greedy(packed, config, lm_head="fp16") == expected
+    assert greedy(packed, config, weights="fp32") == expected
+
+
+def test_awq_bias_and_grouped_rows() -> None:
+    config = parse_config({**TINY["falcon-40b"], "hidden_size": 128, "quantization_config": AWQ})
+    packed, floats = awq_tensors(config)
+    bias = torch.randn(config.num_heads * config.head_dim + 2 * 2 * config.head_dim)
+    for weights in (packed, floats):
+        weights["transformer.h.0.self_attention.query_key_value.bias"] = bias
+    plain = parse_config({**TINY["falcon-40b"], "hidden_size": 128})
+    assert greedy(packed, config, lm_head="fp16") == greedy(floats, plain)
+
+
+def test_mixed_and_impossible_weights_are_refused() -> None:
+    config = parse_config({**LLAMA, "quantization_config": AWQ})
+    packed, floats = awq_tensors(config)
+    with pytest.raises(ArgumentError, match="int8"):
+        load_model(StateDict(packed), config, OPS, 64, weights="int8")
+    with pytest.raises(CheckpointError, match="no quantization_config"):
+        load_model(StateDict(packed), parse_config(LLAMA), OPS, 64)
+    query = "model.layers.0.self_attn.q_proj"
+    for part in ("qweight", "qzeros", "scales"):
+        del packed[f"{query}.{part}"]
+    packed[f"{query}.weight"] = floats[f"{query}.weight"]
+    with pytest.raises(UnsupportedModelError, match="q_proj"):
+        load_model(StateDict(packed), config, OPS, 64)
+
+
+def test_grouped_rows_sorts_heads() -> None:
+    config = parse_config(TINY["falcon-40b"])  # 4 query heads over 2 kv heads of 16
+    heads = grouped_rows(config)[::16] // 16
+    assert heads.tolist() == [0, 1, 4, 5, 2, 6, 3, 7]
+
+
+@pytest.mark.parametrize("weights", ["int4", "int8", "fp16"])
+def test_estimate_is_close_to_what_is_loaded(weights: str) -> None:
+    config = parse_config(LLAMA)
+    ops = CpuOps(threads=1)
+    model, _ = load_model(StateDict(tensors(config)), config, ops, 64, weights=weights)
+    assert weight_bytes(config, weights, "auto") == pytest.approx(model.nbytes, rel=0.05)
+
+
+def test_progress_is_monotonic_and_ends_full() -> None:
+    config = parse_config(LLAMA)
+    seen: list[tuple[int, int]] = []
+    load_model(StateDict(tensors(config)), config, OPS, 64, progress=lambda *at: seen.append(at))
+    assert seen == [(i, 9) for i in range(1, 10)]

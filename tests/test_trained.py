@@ -1,0 +1,102 @@
+"""Real trained models: greedy text and perplexity equal the reference figures beside them, on every ISA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.perplexity import perplexity, stories
+from tinychat.checkpoint import Checkpoint
+from tinychat.config import load_config
+from tinychat.errors import ArgumentError
+from tinychat.kernels.cpu import CpuOps
+from tinychat.llm import LLM, build, load
+from tinychat.sampler import SamplingParams
+from tinychat.tokenizer import Tokenizer
+
+TINYSTORIES = "models/TinyStories-656K"
+STORIES260K = "models/stories260K/hf"
+
+
+def reference_ids(path: Path) -> list[int]:
+    return [int(word) for word in path.read_text().split()]
+
+
+@pytest.fixture(params=[TINYSTORIES, STORIES260K], ids=["656K", "260K"])
+def exact(request: pytest.FixtureRequest, data: Path) -> Iterator[LLM]:
+    with load(data / request.param, weights="fp32") as llm:
+        yield llm
+
+
+def test_greedy_from_bos(data: Path) -> None:
+    expected = reference_ids(data / "models/stories260K/greedy_from_bos_200.ids")
+    text = (data / "models/stories260K/greedy_from_bos_200.txt").read_text(encoding="utf-8")
+    with load(data / STORIES260K, weights="fp32") as llm:
+        out = llm.generate([1], SamplingParams(temperature=0, max_new_tokens=200, ignore_eos=True))
+        assert expected in ([1, *out.token_ids], [1, *out.token_ids][: len(expected)])
+        assert out.text.strip() == text.strip()
+
+
+def test_greedy_from_a_prompt(data: Path) -> None:
+    expected = reference_ids(data / "models/TinyStories-656K/greedy_once_120.ids")
+    with load(data / TINYSTORIES, weights="fp32") as llm:
+        prompt = llm.tokenizer.encode("Once upon a time, ", add_special=True)
+        assert prompt == expected[: len(prompt)]
+        count = len(expected) - len(prompt)
+        out = llm.generate(prompt, SamplingParams(temperature=0, max_new_tokens=count))
+        assert [*prompt, *out.token_ids] == expected
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected", "tokens"), [(TINYSTORIES, 25.0058, 64480), (STORIES260K, 4.5796, 129893)]
+)
+def test_perplexity_of_the_float_path(
+    folder: str, expected: float, tokens: int, data: Path
+) -> None:
+    with load(data / folder, weights="fp32") as llm:
+        found, count = perplexity(llm, stories(data))
+    assert count == tokens
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx_vnni", "avx512_vnni"])
+def test_perplexity_of_int4(isa: str, data: Path) -> None:
+    folder = data / TINYSTORIES
+    try:
+        ops = CpuOps(isa)
+    except ArgumentError as error:
+        pytest.skip(str(error))
+    config = load_config(folder)
+    tokenizer = Tokenizer.load(folder, config.vocab_size)
+    with (
+        Checkpoint.open(folder) as checkpoint,
+        build(checkpoint, config, ops, weights="int4", tokenizer=tokenizer) as llm,
+    ):
+        assert llm.summary is not None and llm.summary.weights == "int4 g128"
+        found, _ = perplexity(llm, stories(data, 120))
+    # The figure of round-to-nearest weights and float activations; the head here is int8 beside.
+    assert found == pytest.approx(23.8844, rel=0.01)
+
+
+def test_second_turn_equals_a_fresh_prefill(exact: LLM) -> None:
+    params = SamplingParams(temperature=0, max_new_tokens=20, ignore_eos=True)
+    first = exact.generate("Once upon a time, ", params)
+    prompt = [*exact.encode_prompt("Once upon a time, "), *first.token_ids, 5, 6, 7]
+    warm = exact.generate(prompt, params)
+    assert warm.stats.cached_tokens == len(prompt) - 4
+    exact.engine.reset()
+    assert exact.generate(prompt, params).token_ids == warm.token_ids
+
+
+def test_cached_decode_equals_recomputation(exact: LLM) -> None:
+    """Every step's logits are those of the whole text evaluated at once."""
+    ids = exact.generate([1], SamplingParams(temperature=0, max_new_tokens=30, ignore_eos=True))
+    text = [1, *ids.token_ids]
+    whole = exact.logits(text)
+    exact.engine.reset()
+    exact.engine.prefill(text[:1])
+    for position, token in enumerate(text[1:], start=1):
+        step = exact.engine.step(token)
+        assert (step - whole[position]).abs().max() <= 1e-4 * whole[position].abs().max()

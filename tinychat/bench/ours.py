@@ -1,0 +1,75 @@
+"""Our own engine as a benchmark sees it: a checkpoint, or random weights of a shape."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from tinychat.bench.job import Job
+from tinychat.cache import KV_DTYPES
+from tinychat.kernels import SamplingRule
+from tinychat.kernels.dispatch import select
+from tinychat.llm import LLM, build, check_choice, load
+from tinychat.loader import HEADS
+from tinychat.random_weights import RandomCheckpoint
+from tinychat.shapes import NOTES, shape_config
+
+# The arguments of `build` among those of `load`; the others are about files.
+OF_BUILD = ("weights", "kv_cache", "max_context", "lm_head")
+CHOICES = {"device": ("auto", "cpu"), "kv_cache": ("auto", *KV_DTYPES), "lm_head": HEADS}
+GREEDY = SamplingRule(temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0)
+
+
+class TinyChatRunner:
+    """See `worker.Runner`."""
+
+    def __init__(self, job: Job) -> None:
+        began = time.perf_counter()
+        llm = self._load(job)
+        self.load_s = time.perf_counter() - began if job.shape is None else None
+        self._engine = llm.engine
+        self._ops = llm.engine.model.ops
+        self._recent = torch.empty(0, dtype=torch.int32)
+        self._logits: Tensor | None = None
+        self.model = job.shape or str(job.folder)
+        self.weights = llm.summary.weights if llm.summary else job.weights
+        self.threads = self._ops.threads
+        self.isa = self._ops.name
+        self.note = NOTES.get(job.shape or "", "")
+        self.vocab_size = llm.config.vocab_size
+
+    @staticmethod
+    def _load(job: Job) -> LLM:
+        settings = {
+            "max_context": job.positions,
+            **job.load,
+            "threads": job.threads,
+            "weights": job.weights,
+        }
+        if job.shape is None:
+            return load(job.folder, **settings)
+        for name, choices in CHOICES.items():
+            check_choice(name, settings.get(name, "auto"), choices)
+        config = shape_config(job.shape)
+        source = RandomCheckpoint(config, job.weights)
+        ops = select("cpu", threads=job.threads)
+        given = {name: settings[name] for name in OF_BUILD if name in settings}
+        return build(source, config, ops, **given)
+
+    def rewind(self, ids: list[int]) -> None:
+        self._engine.reset() if not ids else self._engine.prefill(ids)
+
+    def prefill(self, ids: list[int]) -> None:
+        self._logits = self._engine.prefill(ids)
+
+    def step(self, token: int) -> None:
+        self._logits = self._engine.step(token)
+
+    def choose(self) -> int:
+        assert self._logits is not None
+        return self._ops.sample(self._logits, GREEDY, self._recent, 0.0)
+
+    def bytes_per_token(self, cached: float) -> int:
+        return self._engine.model.nbytes + int(cached * self._engine.cache.bytes_per_token)

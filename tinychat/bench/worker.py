@@ -1,0 +1,169 @@
+"""The measuring process: one engine, one model, one job; a JSON line on stdout at the end.
+
+    python -m tinychat.bench.worker < job.json
+
+An engine is fed the same ids as every other and picks the most likely token at each step, which is
+then ignored, so that all evaluate the same text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from tinychat.bench.job import DepthSample, Job, WorkerResult, token_ids
+from tinychat.errors import TinyChatError
+
+WARM_UP_TOKENS = 4
+
+
+class Runner(Protocol):
+    """An engine with a model in it, as far as a measurement needs it."""
+
+    model: str
+    weights: str
+    threads: int
+    isa: str
+    note: str
+    vocab_size: int
+    load_s: float | None
+    """Seconds that loading took, imports left out; None where weights were made instead."""
+
+    def rewind(self, ids: list[int]) -> None:
+        """Leave exactly `ids` in the cache."""
+
+    def prefill(self, ids: list[int]) -> None:
+        """Evaluate what follows the cached prefix of `ids`, up to the logits of the last."""
+
+    def step(self, token: int) -> None:
+        """Evaluate one token after the cached ones."""
+
+    def choose(self) -> int:
+        """The most likely token by the latest logits."""
+
+    def bytes_per_token(self, cached: float) -> int:
+        """Bytes that a step reads with so many tokens in the cache."""
+
+
+def measure(
+    runner: Runner, job: Job, clock: Callable[[], float] = time.perf_counter
+) -> list[DepthSample]:
+    """Time prefill and decode at every depth of the job, after a warm-up."""
+    ids = token_ids(job.positions, runner.vocab_size)
+    runner.rewind([])
+    runner.prefill(ids[: job.prompt_tokens])
+    for token in ids[:WARM_UP_TOKENS]:
+        runner.rewind(ids[:1])
+        runner.step(token)
+        runner.choose()
+    return [_measure_at(runner, job, ids, depth, clock) for depth in job.depths]
+
+
+def _measure_at(
+    runner: Runner, job: Job, ids: list[int], depth: int, clock: Callable[[], float]
+) -> DepthSample:
+    runner.rewind(ids[:depth])
+    began = clock()
+    runner.prefill(ids[: depth + job.prompt_tokens])
+    evaluated = clock()
+    runner.choose()
+    chosen = clock()
+
+    runner.rewind(ids[:depth])
+    token_s = []
+    for token in ids[depth : depth + job.new_tokens]:
+        start = clock()
+        runner.step(token)
+        runner.choose()
+        token_s.append(clock() - start)
+    return DepthSample(
+        depth=depth,
+        prefill_s=evaluated - began,
+        ttft_s=chosen - began,
+        token_s=token_s,
+        bytes_per_token=runner.bytes_per_token(depth + job.new_tokens / 2),
+    )
+
+
+def peak_memory_mb() -> float:
+    """The largest resident size of this process so far."""
+    for line in _proc("status"):
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+def anonymous_memory_mb() -> float | None:
+    """Resident memory that no file backs, or None where the system does not say."""
+    for line in _proc("smaps_rollup"):
+        if line.startswith("Anonymous:"):
+            return int(line.split()[1]) / 1024
+    return None
+
+
+def _proc(name: str) -> list[str]:
+    try:
+        return Path("/proc/self", name).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def make_runner(job: Job) -> Runner:
+    """Load or make the job's model. Imports the engine it needs and nothing of the other."""
+    if job.engine == "transformers":
+        from tinychat.bench.hf import TransformersRunner
+
+        return TransformersRunner(job)
+    from tinychat.bench.ours import TinyChatRunner
+
+    return TinyChatRunner(job)
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Do the job and return its answer."""
+    if job.engine == "ceilings":
+        from tinychat.bench.ceilings import measure_ceilings
+
+        return dict(measure_ceilings(job.threads))
+    runner = make_runner(job)
+    samples = measure(runner, job)
+    result = WorkerResult(
+        model=runner.model,
+        weights=runner.weights,
+        threads=runner.threads,
+        isa=runner.isa,
+        load_s=runner.load_s,
+        peak_memory_mb=peak_memory_mb(),
+        anonymous_memory_mb=anonymous_memory_mb(),
+        depths=samples,
+        note=runner.note,
+    )
+    return asdict(result)
+
+
+def main() -> int:
+    """Read a job from stdin, answer with {"result": …} or {"error": …} on stdout."""
+    answer = os.fdopen(os.dup(1), "w")
+    # Libraries print where they like; the answer shall be alone on its stream.
+    os.dup2(2, 1)
+    try:
+        document: dict[str, Any] = {"result": work(Job.from_json(sys.stdin.read()))}
+    except KeyboardInterrupt:
+        return 130
+    except (TinyChatError, MemoryError) as error:
+        document = {"error": {"type": type(error).__name__, "message": str(error)}}
+    answer.write(json.dumps(document) + "\n")
+    answer.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

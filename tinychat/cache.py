@@ -1,0 +1,62 @@
+"""The KV cache: keys and values of every evaluated token, one contiguous run of positions per
+layer and head.
+
+Memory is reserved for the whole context at once, but the operating system commits a page only when
+a token is first written to it, so a long context costs nothing until it is used.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tinychat.config import ModelConfig
+
+KV_DTYPES: dict[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+
+
+def kv_bytes_per_token(config: ModelConfig, dtype: torch.dtype) -> int:
+    """Bytes that one token takes in the cache, all layers together."""
+    return 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
+
+
+class KVCache:
+    """Room for `capacity` tokens; the first `length` positions are valid.
+
+    The attention op writes the positions it is given; the engine then calls `advance`, so that an
+    interrupted evaluation leaves the cache as it was. A sliding window hides old keys inside the
+    op and keeps them here, which is what lets `trim` go back to any earlier position.
+    """
+
+    def __init__(self, config: ModelConfig, capacity: int, dtype: torch.dtype) -> None:
+        # [layer, k or v, G, S, D]; not zeroed: positions are written before they are read.
+        shape = (config.num_layers, 2, config.num_kv_heads, capacity, config.head_dim)
+        self._data = torch.empty(shape, dtype=dtype)
+        self.bytes_per_token = kv_bytes_per_token(config, dtype)
+        self.capacity = capacity
+        self.length = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes reserved for the whole capacity."""
+        return self._data.numel() * self._data.element_size()
+
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of one layer, each [G, S, D], as views."""
+        return self._data[index, 0], self._data[index, 1]
+
+    def advance(self, count: int) -> None:
+        """Declare the next `count` positions valid, after an op has written them."""
+        self.length += count
+
+    def trim(self, length: int) -> None:
+        """Forget every position from `length` on."""
+        self.length = min(self.length, length)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.length = 0

@@ -1,0 +1,181 @@
+"""`tinychat doctor`: what this machine has, what tinychat will use of it, and why not the rest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+import tinychat
+from tinychat.cli import options
+from tinychat.cli.paths import state_folder
+from tinychat.cli.terminal import Terminal
+from tinychat.errors import TinyChatError
+
+EXAMPLE = """
+tinychat doctor
+tinychat doctor --json
+"""
+
+DESCRIPTION = """\
+Show what this machine has and what tinychat will use of it: instruction sets, threads, memory,
+packages. The exit code
+is 0 if a model can run, 1 if not."""
+
+# What the kernels could make use of, as /proc/cpuinfo spells it.
+CPU_FEATURES = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "amx_int8")
+REQUIRED = (
+    "torch",
+    "safetensors",
+    "tokenizers",
+    "sentencepiece",
+    "jinja2",
+    "huggingface_hub",
+    "rich",
+    "prompt_toolkit",
+)
+OPTIONAL = {"transformers": 'for bench --against hf: pip install "tinychat[hf]"'}
+
+
+def add_parser(subparsers: options.Subparsers) -> None:
+    """Add the `doctor` command."""
+    parser = options.add_command(
+        subparsers,
+        "doctor",
+        run,
+        "what this machine has and what tinychat will use of it",
+        description=DESCRIPTION,
+        example=EXAMPLE,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the findings; 1 if no model can run here."""
+    findings = examine()
+    text = json.dumps(findings, indent=2) if arguments.json else "\n".join(report(findings))
+    Terminal().write(text + "\n")
+    return 0 if findings["usable"] else 1
+
+
+def examine() -> dict[str, Any]:
+    """All findings, as `--json` prints them."""
+    packages = {name: _version(name) for name in (*REQUIRED, *OPTIONAL)}
+    isas, problem = _isas()
+    missing = [name for name in REQUIRED if packages[name] is None]
+    chosen = next((name for name, reason in isas.items() if not reason), None)
+    return {
+        "tinychat": tinychat.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cpu_features": _cpu_features(),
+        "isa": chosen,
+        "isas_refused": {name: reason for name, reason in isas.items() if reason},
+        "extension_problem": problem,
+        "threads": _threads(),
+        "logical_cpus": os.cpu_count(),
+        "memory_mb": _total_memory(),
+        "available_mb": _available_memory(),
+        "packages": packages,
+        "cuda": "not in this version",
+        "state_folder": _state_folder(),
+        "usable": chosen is not None and not missing,
+    }
+
+
+def report(findings: dict[str, Any]) -> list[str]:
+    """The findings as lines for people."""
+    isa, refused = findings["isa"], findings["isas_refused"]
+    lines = [
+        _line("tinychat", f"{findings['tinychat']}, Python {findings['python']}"),
+        _line("system", findings["system"]),
+        _line("CPU", findings["cpu"]),
+        _line("CPU features", " ".join(findings["cpu_features"]) or "none of those we use"),
+        _line("kernels", isa or f"none: {findings['extension_problem']}"),
+        *(_line("", f"not {name}: {reason}") for name, reason in refused.items()),
+        _line("threads", f"{findings['threads']} of {findings['logical_cpus']} logical CPUs"),
+        _line("memory", f"{findings['available_mb']} MB free of {findings['memory_mb']} MB"),
+        _line("CUDA", findings["cuda"]),
+    ]
+    for name, version in findings["packages"].items():
+        how = OPTIONAL.get(name, 'needed: pip install "tinychat"')
+        lines.append(_line(name, version or f"not installed ({how})"))
+    lines.append(_line("state folder", findings["state_folder"]))
+    lines.append(_line("verdict", "ready" if findings["usable"] else "no model can run here"))
+    return lines
+
+
+def _line(label: str, value: object) -> str:
+    return f"{label:<16}{value}"
+
+
+def _isas() -> tuple[dict[str, str], str | None]:
+    """Instruction sets, best first, each with what rules it out or ""; or why there are none."""
+    try:
+        from tinychat.kernels.dispatch import cpu_isas
+
+        return cpu_isas(), None
+    except ImportError as error:
+        return {}, f"the native extension does not load ({error})"
+
+
+def _version(package: str) -> str | None:
+    """The version of a package that can really be imported; None otherwise."""
+    try:
+        import_module(package)
+        return version(package)
+    except Exception:  # a broken package counts as missing, whatever it raises
+        return None
+
+
+def _cpu_info() -> dict[str, str]:
+    """The first processor of /proc/cpuinfo; empty elsewhere."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            block = file.read().split("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in block.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _cpu_name() -> str:
+    return _cpu_info().get("model name") or platform.processor() or "unknown"
+
+
+def _cpu_features() -> list[str]:
+    info = _cpu_info()
+    flags = set((info.get("flags") or info.get("Features") or "").split())
+    return [name for name in CPU_FEATURES if name in flags]
+
+
+def _threads() -> int:
+    from tinychat.kernels.cores import usable_cores
+
+    return usable_cores()
+
+
+def _total_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _available_memory() -> int | None:
+    from tinychat.memory import available_bytes
+
+    available = available_bytes()
+    return None if available is None else available >> 20
+
+
+def _state_folder() -> str:
+    try:
+        return str(state_folder())
+    except TinyChatError as error:
+        return f"none: {error}"

@@ -1,0 +1,228 @@
+"""The engine: token ids in, token ids out. It owns the cache, never sees text, and serves one
+request at a time.
+
+`prefill` and `step` evaluate, `stream` adds sampling and stopping, `generate` collects. What the
+cache already holds of a new prompt is kept, so a second turn of a chat evaluates only its new
+tokens.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tinychat.cache import KVCache
+from tinychat.errors import ArgumentError, ContextLengthError
+from tinychat.nn.decoder import Decoder
+from tinychat.replay import DecodeStep
+from tinychat.sampler import Sampler, SamplingParams, TokenLogprob
+
+# Tokens evaluated in one go: bounds the activations' memory and how long a cancel has to wait.
+PREFILL_CHUNK = 256
+
+
+@dataclass
+class Stats:
+    """What one request cost. Times in seconds.
+
+    `prefill_s` covers the prompt's evaluation, `ttft_s` the time from the call to the first token,
+    `decode_s` the tokens after the first.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    new_tokens: int = 0
+    ttft_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        """Evaluated prompt tokens a second; those already cached do not count."""
+        evaluated = self.prompt_tokens - self.cached_tokens
+        return evaluated / self.prefill_s if self.prefill_s > 0 else 0.0
+
+    @property
+    def decode_tokens_per_s(self) -> float:
+        """Tokens after the first a second; 0 where there was only one."""
+        return (self.new_tokens - 1) / self.decode_s if self.decode_s > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One generated token; `finish_reason` is "stop", "length" or "cancelled" on the last one.
+
+    A request that is cancelled before its first token yields a single step without a token.
+    """
+
+    token_id: int | None
+    logprob: TokenLogprob | None
+    finish_reason: str | None
+    stats: Stats
+    seed: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """A finished request over token ids."""
+
+    token_ids: list[int]
+    logprobs: list[TokenLogprob] | None
+    finish_reason: str
+    stats: Stats
+    seed: int
+
+
+class Engine:
+    """A model and its cache.
+
+    Args:
+        model: the decoder.
+        cache: its capacity is the context length.
+        eos_token_ids: tokens that end a text.
+        vocab_size: ids from here on are padding rows of the head and are never sampled.
+    """
+
+    def __init__(
+        self, model: Decoder, cache: KVCache, eos_token_ids: Iterable[int], vocab_size: int
+    ) -> None:
+        self.model, self.cache = model, cache
+        self.eos_token_ids = frozenset(eos_token_ids)
+        self.vocab_size = vocab_size
+        self._embedding_rows = model.embedding.shape[0]
+        self._step = DecodeStep(model, cache)
+        self._cached_ids: list[int] = []  # the ids behind the valid positions of the cache
+        self.cancelled = threading.Event()
+
+    @property
+    def capacity(self) -> int:
+        """The context length in tokens."""
+        return self.cache.capacity
+
+    def reset(self) -> None:
+        """Forget the cached tokens."""
+        self.cache.reset()
+        self._cached_ids = []
+
+    def check_prompt(self, ids: Sequence[int]) -> None:
+        """Raise unless `ids` is a non-empty prompt of known ids that fits the context."""
+        if not ids:
+            raise ArgumentError("the prompt is empty: it has no tokens")
+        if len(ids) > self.capacity:
+            raise ContextLengthError(
+                f"the prompt has {len(ids)} tokens and the context holds {self.capacity}; "
+                "shorten the prompt or load with a larger max_context"
+            )
+        for index, token in enumerate(ids):
+            if not 0 <= token < self._embedding_rows:
+                raise ArgumentError(
+                    f"token id {token} at index {index} is outside the vocabulary of "
+                    f"{self._embedding_rows}"
+                )
+
+    def reuse(self, ids: Sequence[int]) -> int:
+        """Trim the cache to its common prefix with `ids`, less than all of it; returns that
+        length.
+        """
+        kept = 0
+        for cached, wanted in zip(self._cached_ids, ids[:-1], strict=False):
+            if cached != wanted:
+                break
+            kept += 1
+        self.cache.trim(kept)
+        del self._cached_ids[kept:]
+        return kept
+
+    def hidden(self, ids: Sequence[int]) -> Iterator[Tensor]:
+        """Append `ids` to the cache chunk by chunk; yields each chunk's hidden states [T, C]."""
+        for begin in range(0, len(ids), PREFILL_CHUNK):
+            chunk = ids[begin : begin + PREFILL_CHUNK]
+            start = torch.tensor([self.cache.length], dtype=torch.int32)
+            states = self.model.hidden(torch.tensor(chunk, dtype=torch.int32), start, self.cache)
+            self._advance(chunk)
+            yield states
+
+    def prefill(self, ids: Sequence[int]) -> Tensor | None:
+        """Evaluate a prompt after what is cached of it.
+
+        Returns: the logits [V] of its last token, or None when cancelled on the way.
+        """
+        self.check_prompt(ids)
+        kept = self.reuse(ids)
+        last = self.model.embedding.new_empty(0)
+        for states in self.hidden(ids[kept:]):
+            if self.cancelled.is_set():
+                return None
+            last = states[-1:]
+        return self.model.logits(last)[0]
+
+    def step(self, token: int) -> Tensor:
+        """Append one token and return its logits [V], valid until the next step."""
+        logits = self._step(token, self.cache.length)
+        self._advance([token])
+        return logits
+
+    def stream(self, ids: Sequence[int], params: SamplingParams) -> Iterator[Step]:
+        """Yield the tokens that follow the prompt `ids`, the last one with its `finish_reason`.
+
+        Raises: ContextLengthError, ArgumentError, before anything is evaluated.
+        """
+        began = time.perf_counter()
+        self.cancelled.clear()
+        self.check_prompt(ids)
+        sampler = Sampler(self.model.ops, params, ids, self.vocab_size)
+        stats = Stats(prompt_tokens=len(ids), cached_tokens=self.reuse(ids))
+        logits = self.prefill(ids)
+        stats.prefill_s = time.perf_counter() - began
+        if logits is None:
+            yield Step(None, None, "cancelled", stats, sampler.seed)
+            return
+
+        # The last token of the context needs no place in the cache: nothing is evaluated after it.
+        limit = self.capacity - len(ids) + 1
+        if params.max_new_tokens is not None:
+            limit = min(limit, params.max_new_tokens)
+        first_token_at = 0.0
+        while True:
+            token, logprob = sampler(logits)
+            now = time.perf_counter()
+            stats.new_tokens += 1
+            if stats.new_tokens == 1:
+                first_token_at = now
+                stats.ttft_s = now - began
+            stats.decode_s = now - first_token_at
+            reason = self._finish_reason(token, stats.new_tokens, limit, params.ignore_eos)
+            yield Step(token, logprob, reason, stats, sampler.seed)
+            if reason is not None:
+                return
+            logits = self.step(token)
+
+    def generate(self, ids: Sequence[int], params: SamplingParams) -> Response:
+        """Run `stream` to its end."""
+        steps = list(self.stream(ids, params))
+        return collect(steps)
+
+    def _finish_reason(self, token: int, count: int, limit: int, ignore_eos: bool) -> str | None:
+        if token in self.eos_token_ids and not ignore_eos:
+            return "stop"
+        if self.cancelled.is_set():
+            return "cancelled"
+        return "length" if count >= limit else None
+
+    def _advance(self, ids: Sequence[int]) -> None:
+        self.cache.advance(len(ids))
+        self._cached_ids.extend(ids)
+
+
+def collect(steps: Sequence[Step]) -> Response:
+    """The response that a finished stream amounts to."""
+    last = steps[-1]
+    assert last.finish_reason is not None
+    token_ids = [step.token_id for step in steps if step.token_id is not None]
+    logprobs = [step.logprob for step in steps if step.logprob is not None]
+    return Response(token_ids, logprobs or None, last.finish_reason, last.stats, last.seed)

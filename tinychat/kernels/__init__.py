@@ -1,0 +1,222 @@
+"""The closed set of ops that the model is made of: their names, shapes and meaning.
+
+`Ops` is the contract. `reference.ReferenceOps` is its specification in plain torch, `cpu.CpuOps` runs it through
+the native extension, and `dispatch.select` chooses one when a model is loaded. Shape letters: T tokens now,
+S tokens the cache can hold, C width, H query heads, G kv heads, D head size, R rotary size, F mlp width,
+V vocabulary, K inputs, N outputs, Q group size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from torch import Tensor
+
+from tinychat.errors import KernelError
+
+if TYPE_CHECKING:
+    from tinychat.quantize.format import LowBitWeight
+
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
+
+
+@dataclass(frozen=True)
+class PackedWeight:
+    """A low-bit weight in the private layout of the `Ops` that packed it; only that `Ops` may read `data`.
+
+    Attributes:
+        data: uint8, the packed bytes.
+        bits: 4 or 8.
+        shape: (N, K) of the matrix it stands for.
+        group_size: Q, inputs that share a scale; K for a whole row.
+    """
+
+    data: Tensor
+    bits: int
+    shape: tuple[int, int]
+    group_size: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that one product with this weight reads."""
+        return self.data.numel()
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """What attention needs to know beside its tensors.
+
+    Attributes:
+        heads: H, query heads.
+        kv_heads: G, key and value heads; H is a multiple of G.
+        head_dim: D.
+        scale: factor on q·k, usually D ** -0.5.
+        window: a query at position i sees the keys at positions i - window < j <= i; 0 for all j <= i.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    scale: float
+    window: int = 0
+
+
+@dataclass(frozen=True)
+class SamplingRule:
+    """How one token is drawn: repetition penalty, then temperature, then top-k, top-p and min-p, then the draw.
+
+    `temperature` 0 is greedy (the penalty still counts); `top_k` 0, `top_p` 1 and `min_p` 0 are off.
+    """
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+
+
+class RecordedPlan(Protocol):
+    """Ops noted once over fixed memory, to be run again and again."""
+
+    def run(self) -> None:
+        """Run all ops, in order, on what their tensors hold now."""
+        ...
+
+
+class Ops(ABC):
+    """Every op of the decoder. Activations are float32 and contiguous; outputs are new tensors.
+
+    Attributes:
+        name: which implementation it is, for instance "cpu-avx2".
+        threads: how many threads an op uses.
+        can_record: whether `record` is there, so that a step can be replayed in one native call.
+    """
+
+    name: str
+    threads: int
+    can_record = False
+
+    def record(self) -> AbstractContextManager[RecordedPlan]:
+        """Inside `with ops.record() as plan:` ops are noted, not run; their outputs are allocated as usual."""
+        raise KernelError(f"{self.name} cannot record")
+
+    def close(self) -> None:
+        """Free what the implementation holds. Calling it again does nothing."""
+        return None
+
+    @abstractmethod
+    def pack(self, weight: LowBitWeight) -> PackedWeight:
+        """Bring a canonical 4- or 8-bit weight into this implementation's layout."""
+
+    @abstractmethod
+    def unpack(self, weight: PackedWeight) -> LowBitWeight:
+        """The inverse of `pack`, exact."""
+
+    @abstractmethod
+    def embedding(self, ids: Tensor, table: Tensor) -> Tensor:
+        """Look up rows.
+
+        Args:
+            ids: [T] int32, each in 0..V-1 (the caller checks).
+            table: [V, C] float32, float16 or bfloat16.
+        Returns: [T, C] float32.
+        """
+
+    @abstractmethod
+    def rms_norm(
+        self, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None = None
+    ) -> Tensor:
+        """x / sqrt(mean(x²) + eps) · weight, over the last axis.
+
+        Args:
+            x: [T, C]. With `residual`, the branch to add.
+            weight: [C] float32.
+            residual: [T, C]; if given it is changed in place, residual += x, and the sum is what is normalized.
+        Returns: [T, C].
+        """
+
+    @abstractmethod
+    def layer_norm(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        eps: float,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        """(x - mean) / sqrt(var + eps) · weight + bias, over the last axis; `residual` as in `rms_norm`."""
+
+    @abstractmethod
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """x + y, both [T, C]."""
+
+    @abstractmethod
+    def matmul_w4(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
+        """Multiply activations by a packed 4-bit weight: x @ dequantize(weight).T + bias.
+
+        The CPU rounds x to int8 with one scale per row and group of inputs, sums in int32 inside a group and
+        in float32 across groups.
+
+        Args:
+            x: [T, K].
+            weight: [N, K], from this object's `pack`, bits = 4.
+            bias: [N] float32.
+        Returns: [T, N].
+        """
+
+    @abstractmethod
+    def matmul_w8(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
+        """As `matmul_w4` for 8-bit weights; the output head's product."""
+
+    @abstractmethod
+    def attention(
+        self,
+        qkv: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        start: Tensor,
+        shape: AttentionShape,
+        rope: tuple[Tensor, Tensor] | None = None,
+        alibi: Tensor | None = None,
+    ) -> Tensor:
+        """Rotate q and k, append k and v to the cache, and attend causally: one op for a chunk and for a token.
+
+        Token t of the call stands at position start + t. Rotation is the half-split (NeoX) form over the first R
+        of D dimensions: (a, b) -> (a·cos - b·sin, b·cos + a·sin) with a = x[0:R/2], b = x[R/2:R].
+
+        Args:
+            qkv: [T, (H + 2G)·D], the heads of q, then k, then v. Not changed.
+            keys, values: [G, S, D] float32, float16 or bfloat16, one layer's cache; positions start..start+T-1 are
+                written (k after rotation), earlier ones read.
+            start: [1] int32, read when the op runs, so that a recorded step can be replayed; the caller ensures
+                start + T <= S.
+            shape: heads, scale and window.
+            rope: (cos, sin), each [at least S, R/2] float32; None for no rotation.
+            alibi: [H] float32, added to the scaled score as alibi[h] · (j - i).
+        Returns: [T, H·D].
+        """
+
+    @abstractmethod
+    def gated_activation(self, x: Tensor, kind: Activation) -> Tensor:
+        """act(gate) · up, where x [T, 2F] holds gate in its first F columns and up in the rest. Returns [T, F]."""
+
+    @abstractmethod
+    def activation(self, x: Tensor, kind: Activation) -> Tensor:
+        """act(x), [T, F] -> [T, F]; "gelu" is the exact (erf) form."""
+
+    @abstractmethod
+    def sample(self, logits: Tensor, rule: SamplingRule, recent: Tensor, uniform: float) -> int:
+        """Choose one token.
+
+        The penalty divides a positive logit and multiplies a negative one, once per distinct id in `recent`. Of equal
+        logits the lowest id counts as larger. The draw takes the first token, in descending order of
+        probability, at which the cumulative probability of the kept tokens exceeds `uniform` of their sum.
+
+        Args:
+            logits: [V]. Not changed. NaN counts as minus infinity.
+            recent: [n] int32, ids that the penalty applies to; may be empty.
+            uniform: the random number of this step, 0 <= uniform < 1.
+        """

@@ -1,0 +1,156 @@
+"""Types of the native CPU extension (csrc/bindings.cpp). Arrays are passed as their addresses."""
+
+from typing import ClassVar
+
+def isas() -> list[tuple[str, str]]:
+    """(name, why it cannot run here or ""), the preferred one first."""
+
+def packed_bytes(bits: int, rows: int, cols: int, group: int) -> int:
+    """Size of a packed weight, in the layout of csrc/w4.h."""
+
+class DType:
+    float32: ClassVar[DType]
+    float16: ClassVar[DType]
+    bfloat16: ClassVar[DType]
+
+class Activation:
+    silu: ClassVar[Activation]
+    gelu: ClassVar[Activation]
+    gelu_tanh: ClassVar[Activation]
+    relu: ClassVar[Activation]
+
+class Plan:
+    def __len__(self) -> int: ...
+
+class Context:
+    def __init__(self, isa: str, threads: int) -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    def close(self) -> None: ...
+    def begin_record(self) -> None: ...
+    def end_record(self) -> Plan: ...
+    def run(self, plan: Plan) -> None: ...
+    def read_bandwidth(self, bytes: int, repeats: int) -> float:
+        """The fastest of `repeats` reads of a buffer of `bytes` by all threads, in GB/s."""
+
+    # --- add ---
+    def add(self, x: int, y: int, out: int, n: int) -> None: ...
+
+    # --- matmul_w4, matmul_w8 ---
+    def matmul_w4(
+        self,
+        x: int,
+        weight: int,
+        bias: int,
+        out: int,
+        tokens: int,
+        rows: int,
+        cols: int,
+        group: int,
+        /,
+    ) -> None: ...
+    def matmul_w8(
+        self,
+        x: int,
+        weight: int,
+        bias: int,
+        out: int,
+        tokens: int,
+        rows: int,
+        cols: int,
+        group: int,
+        /,
+    ) -> None: ...
+
+    # --- pack ---
+    def pack(
+        self,
+        codes: int,
+        scales: int,
+        zeros: int,
+        groups: int,
+        packed: int,
+        bits: int,
+        rows: int,
+        cols: int,
+        group: int,
+    ) -> None: ...
+    def unpack(
+        self,
+        codes: int,
+        scales: int,
+        zeros: int,
+        groups: int,
+        packed: int,
+        bits: int,
+        rows: int,
+        cols: int,
+        group: int,
+    ) -> None: ...
+
+    # --- norm ---
+    def rms_norm(
+        self, x: int, weight: int, residual: int, out: int, rows: int, cols: int, eps: float
+    ) -> None: ...
+    def layer_norm(
+        self,
+        x: int,
+        weight: int,
+        bias: int,
+        residual: int,
+        out: int,
+        rows: int,
+        cols: int,
+        eps: float,
+    ) -> None: ...
+
+    # --- embedding ---
+    def embedding(
+        self, ids: int, table: int, dtype: DType, out: int, rows: int, cols: int
+    ) -> None: ...
+
+    # --- attention ---
+    def attention(
+        self,
+        qkv: int,
+        keys: int,
+        values: int,
+        dtype: DType,
+        start: int,
+        cos: int,
+        sin: int,
+        alibi: int,
+        out: int,
+        tokens: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        capacity: int,
+        rotary_half: int,
+        window: int,
+        scale: float,
+    ) -> None: ...
+
+    # --- activation ---
+    def activation(self, x: int, out: int, rows: int, cols: int, kind: Activation) -> None: ...
+    def gated_activation(
+        self, x: int, out: int, rows: int, cols: int, kind: Activation
+    ) -> None: ...
+
+    # --- sample ---
+    def sample(
+        self,
+        logits: int,
+        vocabulary: int,
+        recent: int,
+        recent_count: int,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        penalty: float,
+        uniform: float,
+    ) -> int:
+        """The token, or -1 if `recent` holds an id outside the vocabulary. Never recorded."""

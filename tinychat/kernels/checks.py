@@ -1,0 +1,200 @@
+"""Checks that must hold before an op touches memory; native code believes them.
+
+One function per op, used by every implementation, so that all refuse the same calls in the same
+words. Each raises `KernelError` and changes nothing. `device` is the type of the device that the
+tensors must be on; None stands for wherever the first one is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from tinychat.errors import KernelError
+from tinychat.kernels import Activation, AttentionShape, PackedWeight, SamplingRule
+
+FLOAT32 = (torch.float32,)
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+INT32 = (torch.int32,)
+
+
+def check(
+    tensor: Tensor,
+    name: str,
+    shape: tuple[int | None, ...],
+    dtypes: tuple[torch.dtype, ...] = FLOAT32,
+    device: str = "cpu",
+) -> None:
+    """Refuse a tensor that is not as the op needs it.
+
+    Args:
+        tensor: the argument.
+        name: what a message calls it, as "x of matmul_w4".
+        shape: the sizes it must have; None for any.
+        dtypes: the dtypes that the op takes.
+        device: the device type that the op runs on.
+    Raises: KernelError naming what differs.
+    """
+    actual = tuple(tensor.shape)
+    fits = len(actual) == len(shape) and all(
+        want is None or want == have for want, have in zip(shape, actual, strict=True)
+    )
+    if not fits:
+        expected = ", ".join("*" if size is None else str(size) for size in shape)
+        raise KernelError(f"{name} has shape {list(actual)}, expected [{expected}]")
+    if tensor.dtype not in dtypes:
+        expected = " or ".join(str(dtype) for dtype in dtypes)
+        raise KernelError(f"{name} is {tensor.dtype}, expected {expected}")
+    if tensor.device.type != device:
+        raise KernelError(f"{name} is on {tensor.device}, expected {device}")
+    if not tensor.is_contiguous():
+        raise KernelError(f"{name} is not contiguous; call .contiguous() first")
+
+
+def address(
+    tensor: Tensor,
+    name: str,
+    shape: tuple[int | None, ...],
+    dtypes: tuple[torch.dtype, ...] = FLOAT32,
+    device: str = "cpu",
+) -> int:
+    """The address of a tensor that passes `check`."""
+    check(tensor, name, shape, dtypes, device)
+    return tensor.data_ptr()
+
+
+def embedding(ids: Tensor, table: Tensor, device: str | None = None) -> None:
+    device = device or ids.device.type
+    check(ids, "ids of embedding", (None,), INT32, device)
+    check(table, "table of embedding", (None, None), FLOATS, device)
+
+
+def norm(
+    op: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    device: str | None = None,
+) -> None:
+    """For `rms_norm` and `layer_norm`."""
+    device = device or x.device.type
+    check(x, f"x of {op}", (None, None), device=device)
+    check(weight, f"weight of {op}", (x.shape[1],), device=device)
+    if bias is not None:
+        check(bias, f"bias of {op}", (x.shape[1],), device=device)
+    if residual is not None:
+        check(residual, f"residual of {op}", tuple(x.shape), device=device)
+
+
+def add(x: Tensor, y: Tensor, device: str | None = None) -> None:
+    device = device or x.device.type
+    check(x, "x of add", (None, None), device=device)
+    check(y, "y of add", tuple(x.shape), device=device)
+
+
+def matmul(
+    bits: int, x: Tensor, weight: PackedWeight, bias: Tensor | None, device: str | None = None
+) -> None:
+    """For `matmul_w4` and `matmul_w8`, whose weights have `bits`."""
+    device = device or x.device.type
+    outputs, inputs = weight.shape
+    if weight.bits != bits:
+        raise KernelError(f"weight of matmul_w{bits} has {weight.bits} bits, expected {bits}")
+    check(x, f"x of matmul_w{bits}", (None, inputs), device=device)
+    if bias is not None:
+        check(bias, f"bias of matmul_w{bits}", (outputs,), device=device)
+
+
+def attention(
+    qkv: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    start: Tensor,
+    shape: AttentionShape,
+    rope: tuple[Tensor, Tensor] | None,
+    alibi: Tensor | None,
+    device: str | None = None,
+) -> None:
+    device = device or qkv.device.type
+    heads, kv_heads, head_dim = shape.heads, shape.kv_heads, shape.head_dim
+    if min(heads, kv_heads, head_dim) < 1 or heads % kv_heads:
+        raise KernelError(
+            f"shape of attention has heads={heads}, kv_heads={kv_heads}, head_dim={head_dim}, "
+            "expected positive numbers and heads a multiple of kv_heads"
+        )
+    if shape.window < 0:
+        raise KernelError(f"shape of attention has window={shape.window}, expected 0 or more")
+    check(qkv, "qkv of attention", (None, (heads + 2 * kv_heads) * head_dim), FLOAT32, device)
+    check(keys, "keys of attention", (kv_heads, None, head_dim), FLOATS, device)
+    check(values, "values of attention", tuple(keys.shape), (keys.dtype,), device)
+    check(start, "start of attention", (1,), INT32, device)
+    capacity = keys.shape[1]
+    if qkv.shape[0] > capacity:
+        raise KernelError(
+            f"qkv of attention has {qkv.shape[0]} tokens, expected at most the cache's {capacity}"
+        )
+    if device == "cpu" and not 0 <= int(start) <= capacity - qkv.shape[0]:
+        # Elsewhere reading it would wait for the device; and a replayed step is not seen here.
+        raise KernelError(
+            f"start of attention is {int(start)}, expected 0 to {capacity - qkv.shape[0]}: "
+            f"{qkv.shape[0]} tokens in a cache of {capacity}"
+        )
+    if rope is not None:
+        cos, sin = rope
+        check(cos, "cos of attention", (None, None), FLOAT32, device)
+        check(sin, "sin of attention", tuple(cos.shape), FLOAT32, device)
+        if cos.shape[0] < capacity or 2 * cos.shape[1] > head_dim:
+            raise KernelError(
+                f"cos of attention has shape {list(cos.shape)}, expected at least {capacity} "
+                f"positions and at most {head_dim // 2} angles"
+            )
+    if alibi is not None:
+        check(alibi, "alibi of attention", (heads,), FLOAT32, device)
+
+
+def activation(op: str, x: Tensor, kind: str, device: str | None = None) -> None:
+    """For `activation` and `gated_activation`."""
+    if kind not in get_args(Activation):
+        known = ", ".join(get_args(Activation))
+        raise KernelError(f"kind of {op} is {kind!r}, expected one of {known}")
+    check(x, f"x of {op}", (None, None), device=device or x.device.type)
+    if op == "gated_activation" and x.shape[1] % 2:
+        raise KernelError(f"x of {op} has {x.shape[1]} columns, expected an even number")
+
+
+def sample(
+    logits: Tensor,
+    rule: SamplingRule,
+    recent: Tensor,
+    uniform: float,
+    device: str | None = None,
+) -> None:
+    device = device or logits.device.type
+    check(logits, "logits of sample", (None,), FLOAT32, device)
+    check(recent, "recent of sample", (None,), INT32, device)
+    if logits.numel() == 0:
+        raise KernelError("logits of sample has shape [0], expected at least one")
+    penalty = rule.repetition_penalty
+    limits = (
+        ("temperature", rule.temperature, 0.0 <= rule.temperature < math.inf, "0 or more"),
+        ("top_k", rule.top_k, rule.top_k >= 0, "0 or more"),
+        ("top_p", rule.top_p, 0.0 <= rule.top_p <= 1.0, "0 to 1"),
+        ("min_p", rule.min_p, 0.0 <= rule.min_p <= 1.0, "0 to 1"),
+        ("repetition_penalty", penalty, 0.0 < penalty < math.inf, "more than 0"),
+        ("uniform", uniform, 0.0 <= uniform < 1.0, "at least 0 and less than 1"),
+    )
+    for name, value, fine, expected in limits:
+        if not fine:
+            raise KernelError(f"{name} of sample is {value}, expected {expected}")
+
+
+def unknown_recent(recent: Tensor, vocabulary: int) -> KernelError:
+    """The refusal of a `recent` of `sample` with ids outside the vocabulary."""
+    low, high = int(recent.min()), int(recent.max())
+    return KernelError(
+        f"recent of sample holds ids {low} to {high}, expected 0 to {vocabulary - 1}"
+    )

@@ -1,0 +1,341 @@
+"""`CpuOps`: every op on the CPU through the native extension; checks here, arithmetic there.
+
+Outside a recording an op runs before it returns. Inside `with ops.record() as plan:` it is only
+noted, with its output allocated as usual, and `plan.run()` runs all that was noted in one native
+call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from tinychat.errors import ArgumentError, KernelError
+from tinychat.kernels import (
+    Activation,
+    AttentionShape,
+    Ops,
+    PackedWeight,
+    SamplingRule,
+    _cpu,
+    checks,
+)
+from tinychat.kernels.checks import address
+from tinychat.kernels.cores import usable_cores
+from tinychat.quantize.format import GROUP_SIZES, LowBitWeight
+
+
+_DTYPES = {
+    torch.float32: _cpu.DType.float32,
+    torch.float16: _cpu.DType.float16,
+    torch.bfloat16: _cpu.DType.bfloat16,
+}
+_ACTIVATIONS = {
+    "silu": _cpu.Activation.silu,
+    "gelu": _cpu.Activation.gelu,
+    "gelu_tanh": _cpu.Activation.gelu_tanh,
+    "relu": _cpu.Activation.relu,
+}
+
+
+def _optional(tensor: Tensor | None) -> int:
+    """The address, or null."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+class Plan:
+    """Recorded ops over fixed memory. It keeps every tensor that they touch alive."""
+
+    def __init__(self, context: _cpu.Context) -> None:
+        self._context = context
+        self._native: _cpu.Plan | None = None
+        self._tensors: list[Tensor] = []
+
+    def __len__(self) -> int:
+        """The number of recorded ops."""
+        return 0 if self._native is None else len(self._native)
+
+    def run(self) -> None:
+        """Run all ops, in order, on the current contents of their tensors."""
+        if self._native is None:
+            raise KernelError("this plan was not recorded to its end; run it after the with block")
+        self._context.run(self._native)
+
+
+class CpuOps(Ops):
+    """The ops on the CPU. One object owns one thread pool and serves one model.
+
+    Args:
+        isa: "scalar", "avx2", "avx_vnni" or "avx512_vnni"; None for the best that this CPU runs.
+        threads: size of the pool, the calling thread included; None for `usable_cores()`.
+    Raises: ArgumentError for an ISA that cannot run here and for fewer than one thread.
+    """
+
+    can_record = True
+
+    def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
+        if threads is None:
+            threads = usable_cores()
+        if threads < 1:
+            raise ArgumentError(f"threads={threads}: at least 1 is needed")
+        try:
+            self._context = _cpu.Context(isa or "", threads)
+        except ValueError as error:
+            raise ArgumentError(str(error)) from None
+        self.name = f"cpu-{self._context.isa}"
+        self.threads = threads
+        self._plan: Plan | None = None
+
+    @contextmanager
+    def record(self) -> Iterator[Plan]:
+        """Record the ops of the with block into a plan instead of running them."""
+        if self._plan is not None:
+            raise KernelError("a plan is being recorded already; recordings do not nest")
+        self._context.begin_record()
+        plan = self._plan = Plan(self._context)
+        try:
+            yield plan
+        finally:
+            self._plan = None
+            native = self._context.end_record()
+        plan._native = native
+
+    def close(self) -> None:
+        """Stop the threads. Idempotent; ops raise KernelError afterwards."""
+        self._context.close()
+
+    def _new(self, *shape: int) -> Tensor:
+        """An output, float32."""
+        return torch.empty(shape, dtype=torch.float32)
+
+    def _keep(self, *tensors: Tensor | None) -> None:
+        """Keep what the op just submitted points to alive for as long as its plan."""
+        if self._plan is not None:
+            self._plan._tensors.extend(tensor for tensor in tensors if tensor is not None)
+
+    # --- pack ---
+
+    def pack(self, weight: LowBitWeight) -> PackedWeight:
+        packing = self._packing(weight.bits, weight.codes.shape, weight.group_size)
+        self._refuse_recording("pack")
+        data = torch.empty(_cpu.packed_bytes(*packing), dtype=torch.uint8)
+        self._context.pack(*self._canonical(weight, "weight of pack"), data.data_ptr(), *packing)
+        rows, cols = weight.codes.shape
+        return PackedWeight(data, weight.bits, (rows, cols), weight.group_size)
+
+    def unpack(self, weight: PackedWeight) -> LowBitWeight:
+        packing = self._packing(weight.bits, weight.shape, weight.group_size)
+        self._refuse_recording("unpack")
+        data_at = address(
+            weight.data, "weight of unpack", (_cpu.packed_bytes(*packing),), (torch.uint8,)
+        )
+        rows, cols = weight.shape
+        groups = -(-cols // weight.group_size)
+        canonical = LowBitWeight(
+            codes=torch.empty((rows, cols), dtype=torch.uint8),
+            scales=torch.empty((rows, groups), dtype=torch.float16),
+            zeros=torch.empty((rows, groups), dtype=torch.uint8),
+            bits=weight.bits,
+            group_size=weight.group_size,
+        )
+        self._context.unpack(*self._canonical(canonical, "weight of unpack"), data_at, *packing)
+        return canonical
+
+    @staticmethod
+    def _packing(bits: int, shape: tuple[int, ...], group_size: int) -> tuple[int, int, int, int]:
+        """(bits, N, K, Q as packed) of a weight; Q of a whole row is 128 with a repeated scale."""
+        if bits not in (4, 8):
+            raise KernelError(f"a weight has {bits} bits, expected 4 or 8")
+        rows, cols = shape
+        if rows < 1 or cols < 1:
+            raise KernelError(f"a weight has shape {list(shape)}, expected no empty axis")
+        if group_size in GROUP_SIZES:
+            return bits, rows, cols, group_size
+        if group_size == cols:
+            return bits, rows, cols, max(GROUP_SIZES)
+        expected = ", ".join(map(str, GROUP_SIZES))
+        raise KernelError(
+            f"a weight has group_size={group_size}, expected one of {expected} or K={cols}"
+        )
+
+    @staticmethod
+    def _canonical(weight: LowBitWeight, name: str) -> tuple[int, int, int, int]:
+        """Addresses of codes, scales and zeros, and the number of groups in a row."""
+        rows, cols = weight.codes.shape
+        groups = -(-cols // weight.group_size)
+        return (
+            address(weight.codes, f"codes in {name}", (rows, cols), (torch.uint8,)),
+            address(weight.scales, f"scales in {name}", (rows, groups), (torch.float16,)),
+            address(weight.zeros, f"zeros in {name}", (rows, groups), (torch.uint8,)),
+            groups,
+        )
+
+    def _refuse_recording(self, op: str) -> None:
+        if self._plan is not None:
+            raise KernelError(f"{op} cannot be recorded; call it outside `with ops.record()`")
+
+    # --- add ---
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        checks.add(x, y, "cpu")
+        out = self._new(*x.shape)
+        self._context.add(x.data_ptr(), y.data_ptr(), out.data_ptr(), out.numel())
+        self._keep(x, y, out)
+        return out
+
+    # --- matmul_w4, matmul_w8 ---
+
+    def matmul_w4(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
+        checks.matmul(4, x, weight, bias, "cpu")
+        return self._matmul(self._context.matmul_w4, x, weight, bias)
+
+    def matmul_w8(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
+        checks.matmul(8, x, weight, bias, "cpu")
+        return self._matmul(self._context.matmul_w8, x, weight, bias)
+
+    def _matmul(
+        self,
+        op: Callable[[int, int, int, int, int, int, int, int], None],
+        x: Tensor,
+        weight: PackedWeight,
+        bias: Tensor | None,
+    ) -> Tensor:
+        bits, rows, cols, group = self._packing(weight.bits, weight.shape, weight.group_size)
+        packed = (_cpu.packed_bytes(bits, rows, cols, group),)
+        weight_at = address(weight.data, "packed weight of matmul", packed, (torch.uint8,))
+        bias_at = _optional(bias)
+        out = self._new(x.shape[0], rows)
+        op(x.data_ptr(), weight_at, bias_at, out.data_ptr(), x.shape[0], rows, cols, group)
+        self._keep(x, weight.data, bias, out)
+        return out
+
+    # --- norm ---
+
+    def rms_norm(
+        self, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None = None
+    ) -> Tensor:
+        checks.norm("rms_norm", x, weight, None, residual, "cpu")
+        rows, cols = x.shape
+        out = self._new(rows, cols)
+        residual_at = _optional(residual)
+        self._context.rms_norm(
+            x.data_ptr(), weight.data_ptr(), residual_at, out.data_ptr(), rows, cols, eps
+        )
+        self._keep(x, weight, residual, out)
+        return out
+
+    def layer_norm(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        eps: float,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        checks.norm("layer_norm", x, weight, bias, residual, "cpu")
+        rows, cols = x.shape
+        out = self._new(rows, cols)
+        self._context.layer_norm(
+            x.data_ptr(),
+            weight.data_ptr(),
+            _optional(bias),
+            _optional(residual),
+            out.data_ptr(),
+            rows,
+            cols,
+            eps,
+        )
+        self._keep(x, weight, bias, residual, out)
+        return out
+
+    # --- embedding ---
+
+    def embedding(self, ids: Tensor, table: Tensor) -> Tensor:
+        checks.embedding(ids, table, "cpu")
+        rows, cols = ids.shape[0], table.shape[1]
+        out = self._new(rows, cols)
+        dtype = _DTYPES[table.dtype]
+        self._context.embedding(ids.data_ptr(), table.data_ptr(), dtype, out.data_ptr(), rows, cols)
+        self._keep(ids, table, out)
+        return out
+
+    # --- attention ---
+
+    def attention(
+        self,
+        qkv: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        start: Tensor,
+        shape: AttentionShape,
+        rope: tuple[Tensor, Tensor] | None = None,
+        alibi: Tensor | None = None,
+    ) -> Tensor:
+        checks.attention(qkv, keys, values, start, shape, rope, alibi, "cpu")
+        tokens = qkv.shape[0]
+        cos, sin = rope if rope is not None else (None, None)
+        out = self._new(tokens, shape.heads * shape.head_dim)
+        self._context.attention(
+            qkv.data_ptr(),
+            keys.data_ptr(),
+            values.data_ptr(),
+            _DTYPES[keys.dtype],
+            start.data_ptr(),
+            _optional(cos),
+            _optional(sin),
+            _optional(alibi),
+            out.data_ptr(),
+            tokens,
+            shape.heads,
+            shape.kv_heads,
+            shape.head_dim,
+            capacity=keys.shape[1],
+            rotary_half=0 if cos is None else cos.shape[1],
+            window=shape.window,
+            scale=shape.scale,
+        )
+        self._keep(qkv, keys, values, start, cos, sin, alibi, out)
+        return out
+
+    # --- activation ---
+
+    def gated_activation(self, x: Tensor, kind: Activation) -> Tensor:
+        checks.activation("gated_activation", x, kind, "cpu")
+        rows, cols = x.shape[0], x.shape[1] // 2
+        out = self._new(rows, cols)
+        self._context.gated_activation(x.data_ptr(), out.data_ptr(), rows, cols, _ACTIVATIONS[kind])
+        self._keep(x, out)
+        return out
+
+    def activation(self, x: Tensor, kind: Activation) -> Tensor:
+        checks.activation("activation", x, kind, "cpu")
+        rows, cols = x.shape
+        out = self._new(rows, cols)
+        self._context.activation(x.data_ptr(), out.data_ptr(), rows, cols, _ACTIVATIONS[kind])
+        self._keep(x, out)
+        return out
+
+    # --- sample ---
+
+    def sample(self, logits: Tensor, rule: SamplingRule, recent: Tensor, uniform: float) -> int:
+        checks.sample(logits, rule, recent, uniform, "cpu")
+        self._refuse_recording("sample")
+        vocabulary = logits.shape[0]
+        token = self._context.sample(
+            logits.data_ptr(),
+            vocabulary,
+            recent.data_ptr(),
+            recent.shape[0],
+            rule.temperature,
+            min(rule.top_k, vocabulary),
+            rule.top_p,
+            rule.min_p,
+            rule.repetition_penalty,
+            uniform,
+        )
+        if token < 0:
+            raise checks.unknown_recent(recent, vocabulary)
+        return token

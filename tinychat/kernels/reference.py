@@ -1,0 +1,181 @@
+"""Every op in plain torch: the specification that the native implementations are tested against.
+
+Written to be read, not to be fast; runs on any device torch has. All arithmetic is float32, except
+that `sample` adds up probabilities in float64.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tinychat.errors import KernelError
+from tinychat.kernels import Activation, AttentionShape, Ops, PackedWeight, SamplingRule, checks
+from tinychat.quantize.format import LowBitWeight, dequantize
+
+
+class ReferenceOps(Ops):
+    """`Ops` by definition. It holds nothing and cannot record."""
+
+    name = "reference"
+    threads = 1
+
+    def pack(self, weight: LowBitWeight) -> PackedWeight:
+        """Keep the weight as it is: the bytes of its scales, codes and zeros in one row."""
+        if weight.bits not in (4, 8):
+            raise KernelError(f"pack: weight has {weight.bits} bits; expected 4 or 8")
+        parts = (weight.scales.contiguous().view(torch.uint8), weight.codes, weight.zeros)
+        data = torch.cat([part.flatten() for part in parts])
+        outputs, inputs = weight.codes.shape
+        return PackedWeight(data, weight.bits, (outputs, inputs), weight.group_size)
+
+    def unpack(self, weight: PackedWeight) -> LowBitWeight:
+        outputs, inputs = weight.shape
+        groups = math.ceil(inputs / weight.group_size)
+        sizes = [2 * outputs * groups, outputs * inputs, outputs * groups]
+        scales, codes, zeros = torch.split(weight.data, sizes)
+        return LowBitWeight(
+            codes=codes.view(outputs, inputs),
+            scales=scales.view(torch.float16).view(outputs, groups),
+            zeros=zeros.view(outputs, groups),
+            bits=weight.bits,
+            group_size=weight.group_size,
+        )
+
+    def embedding(self, ids: Tensor, table: Tensor) -> Tensor:
+        checks.embedding(ids, table)
+        return table[ids.long()].float()
+
+    def rms_norm(
+        self, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None = None
+    ) -> Tensor:
+        checks.norm("rms_norm", x, weight, None, residual)
+        if residual is not None:
+            x = residual.add_(x)
+        return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps) * weight
+
+    def layer_norm(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        eps: float,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        checks.norm("layer_norm", x, weight, bias, residual)
+        if residual is not None:
+            x = residual.add_(x)
+        centered = x - x.mean(dim=-1, keepdim=True)
+        normal = centered * torch.rsqrt(centered.square().mean(dim=-1, keepdim=True) + eps)
+        return normal * weight if bias is None else normal * weight + bias
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        checks.add(x, y)
+        return x + y
+
+    def matmul_w4(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
+        checks.matmul(4, x, weight, bias)
+        return functional.linear(x, dequantize(self.unpack(weight)), bias)
+
+    def matmul_w8(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
+        checks.matmul(8, x, weight, bias)
+        return functional.linear(x, dequantize(self.unpack(weight)), bias)
+
+    def attention(
+        self,
+        qkv: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        start: Tensor,
+        shape: AttentionShape,
+        rope: tuple[Tensor, Tensor] | None = None,
+        alibi: Tensor | None = None,
+    ) -> Tensor:
+        checks.attention(qkv, keys, values, start, shape, rope, alibi)
+        heads, kv_heads, head_dim = shape.heads, shape.kv_heads, shape.head_dim
+        tokens = qkv.shape[0]
+        first = int(start)
+        end = first + tokens
+        qkv = qkv.view(tokens, -1, head_dim).transpose(0, 1)  # [H + 2G, T, D]
+        q, k, v = torch.split(qkv, [heads, kv_heads, kv_heads])
+        if rope is not None:
+            cos, sin = (table[first:end] for table in rope)  # [T, R/2]
+            q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+        keys[:, first:end] = k.to(keys.dtype)
+        values[:, first:end] = v.to(values.dtype)
+
+        group = heads // kv_heads
+        past_keys = keys[:, :end].float().repeat_interleave(group, dim=0)  # [H, end, D]
+        past_values = values[:, :end].float().repeat_interleave(group, dim=0)
+        i = torch.arange(first, end, device=qkv.device).unsqueeze(1)  # [T, 1]
+        j = torch.arange(end, device=qkv.device)
+        scores = q @ past_keys.transpose(1, 2) * shape.scale  # [H, T, end]
+        if alibi is not None:
+            scores = scores + alibi.view(heads, 1, 1) * (j - i)
+        hidden = j > i
+        if shape.window:
+            hidden = hidden | (j <= i - shape.window)
+        weights = scores.masked_fill(hidden, -math.inf).softmax(dim=-1)
+        return (weights @ past_values).transpose(0, 1).reshape(tokens, heads * head_dim)
+
+    def gated_activation(self, x: Tensor, kind: Activation) -> Tensor:
+        checks.activation("gated_activation", x, kind)
+        gate, up = x.chunk(2, dim=-1)
+        return _activate(gate, kind) * up
+
+    def activation(self, x: Tensor, kind: Activation) -> Tensor:
+        checks.activation("activation", x, kind)
+        return _activate(x, kind)
+
+    def sample(self, logits: Tensor, rule: SamplingRule, recent: Tensor, uniform: float) -> int:
+        checks.sample(logits, rule, recent, uniform)
+        logits = logits.masked_fill(logits.isnan(), -math.inf)
+        logits = _penalize(logits, recent, rule.repetition_penalty)
+        ordered, ids = logits.sort(descending=True, stable=True)  # stable: the lowest id first
+        if rule.temperature == 0.0 or ordered[0] == -math.inf:
+            return int(ids[0])
+        if rule.top_k:
+            ordered = ordered[: rule.top_k]
+
+        below = ordered.double() - ordered[0].double()
+        below[ordered == ordered[0]] = 0.0  # where the largest is infinite
+        weights = (below / rule.temperature).exp()
+        kept = torch.ones_like(weights, dtype=torch.bool)
+        if rule.top_p < 1.0:
+            sums = weights.cumsum(0)
+            kept[1:] &= sums[:-1] < rule.top_p * sums[-1]
+        kept &= weights >= rule.min_p
+        sums = weights[kept].cumsum(0)
+        beyond = (sums > uniform * sums[-1]).nonzero()
+        # For uniform next to 1, rounding can leave no sum beyond uniform · total.
+        return int(ids[beyond[0, 0] if len(beyond) else len(sums) - 1])
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the pairs (x[i], x[i + R/2]) of x [heads, T, D] by the angles of cos, sin [T, R/2]."""
+    half = cos.shape[1]
+    a, b, rest = torch.split(x, [half, half, x.shape[-1] - 2 * half], dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], dim=-1)
+
+
+def _activate(x: Tensor, kind: Activation) -> Tensor:
+    if kind == "silu":
+        return functional.silu(x)
+    if kind == "relu":
+        return functional.relu(x)
+    return functional.gelu(x, approximate="tanh" if kind == "gelu_tanh" else "none")
+
+
+def _penalize(logits: Tensor, recent: Tensor, penalty: float) -> Tensor:
+    """Divide the positive logits of `recent` by the penalty, multiply the negative ones."""
+    ids = recent.long()
+    if penalty == 1.0 or not len(ids):
+        return logits
+    if int(ids.min()) < 0 or int(ids.max()) >= len(logits):
+        raise checks.unknown_recent(recent, len(logits))
+    chosen = logits[ids]
+    factor = torch.tensor(penalty, dtype=torch.float32, device=logits.device)
+    return logits.index_put((ids,), torch.where(chosen > 0, chosen / factor, chosen * factor))

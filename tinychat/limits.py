@@ -1,0 +1,56 @@
+"""The one table of limits on what tinychat reads, each checked before memory is taken.
+
+A limit is the largest thing in published models times a margin, or keeps a hostile file cheap.
+"""
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+# JSON files of a model folder.
+CONFIG_BYTES = 1 * MIB  # config.json, generation_config.json, quant_config.json
+INDEX_BYTES = 16 * MIB  # model.safetensors.index.json
+JSON_DEPTH = 64
+
+# safetensors.
+HEADER_BYTES = 16 * MIB
+TENSORS = 65_536  # in one checkpoint, over all of its files
+SHARDS = 1024
+TENSOR_AXES = 8
+TENSOR_AXIS = 1 << 48
+
+# The model's shape.
+VOCABULARY = 1 << 22
+WIDTH = 1 << 16  # hidden_size
+MLP_WIDTH = 1 << 20
+LAYERS = 1024
+HEADS = 1024
+HEAD_DIM = 1024
+POSITIONS = 1 << 26
+ROPE_THETA = 1e12
+ROPE_FACTOR = 1e6
+NORM_EPSILON = 0.1
+GROUP_SIZE = 1 << 16
+TOKEN_IDS = 256  # entries of eos_token_id
+NAMES = 4096  # entries of modules_to_not_convert
+
+# Sampling.
+TEMPERATURE = 2.0
+REPETITION_PENALTY = (0.1, 10.0)
+TOP_LOGPROBS = 20
+
+# Hugging Face ids.
+REPOSITORY_NAME = 96  # characters of "owner" and of "name" each
+
+# Text.
+TOKENIZER_BYTES = 128 * MIB  # tokenizer.json, tokenizer.model
+TOKENIZER_CONFIG_BYTES = 4 * MIB  # tokenizer_config.json, added_tokens.json
+STOPS = 16
+STOP_BYTES = 256
+
+# Chat.
+TEMPLATE_BYTES = 256 * KIB
+TEMPLATE_SECONDS = 2.0  # to compile it, and again for every rendering
+TEMPLATE_OUTPUT_PER_TOKEN = 8  # bytes of rendered text per token of context
+TEMPLATE_MEMORY = 768 * MIB
+MESSAGES = 4096
+MESSAGE_BYTES = 4 * MIB

@@ -1,0 +1,401 @@
+"""A source of weights -> a `Decoder`: rename, fuse, round, pack, and report every missing and
+unused tensor at once.
+
+Matrices that read the same input become one: q, k and v; gate and up. Low-bit ones are joined
+before packing; float ones stay where they are, in the mapped file, and only their outputs are
+joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from tinychat.config import ModelConfig
+from tinychat.errors import ArgumentError, CheckpointError, UnsupportedModelError
+from tinychat.families import FAMILIES
+from tinychat.kernels import AttentionShape, Ops
+from tinychat.memory import low_bit_bytes, matrix_elements
+from tinychat.nn.attention import Attention, PositionTables
+from tinychat.nn.decoder import Block, Decoder, ParallelBlock, SequentialBlock
+from tinychat.nn.linear import AnyLinear, Linear, LinearLowBit, StackedLinear
+from tinychat.nn.mlp import MLP, GatedMLP
+from tinychat.nn.norm import LayerNorm, Norm, RMSNorm
+from tinychat.nn.rope import position_tables
+from tinychat.quantize.format import LowBitWeight, concatenate, dequantize, from_awq_gemm
+from tinychat.quantize.rtn import default_group_size, round_to_nearest
+
+FLOATS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+INTEGERS = {"int8": 8, "int4": 4}
+WEIGHTS = ("auto", *FLOATS, *INTEGERS)
+HEADS = ("auto", "fp16", "int8", "int4")
+NAMES_SHOWN = 20
+
+
+class Source(Protocol):
+    """Where weights come from: a checkpoint on disk, or random ones in memory."""
+
+    def names(self) -> set[str]:
+        """Every tensor there is."""
+        ...
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, without a copy where it is mapped."""
+        ...
+
+    def unused(self) -> set[str]:
+        """Names that nobody asked for."""
+        ...
+
+
+@runtime_checkable
+class LowBitSource(Source, Protocol):
+    """A source that makes low-bit weights itself, in no file format."""
+
+    def low_bit(self, prefix: str) -> LowBitWeight | None:
+        """The canonical weight of a module; None for one that is in floating point."""
+        ...
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was loaded, for `info` and the line at the start of a chat.
+
+    Attributes:
+        weights: the blocks' matrices, for instance "int4 g128" or "bfloat16".
+        head: the same for the output head.
+    """
+
+    weights: str
+    head: str
+
+
+def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
+    """Bytes that the matrices will take, before anything is read."""
+    blocks, head = matrix_elements(config)
+    low_bit = config.quantization
+    if weights in INTEGERS or (weights == "auto" and low_bit is not None):
+        bits = INTEGERS.get(weights, low_bit.bits if low_bit else 4)
+        head_bits = {"int4": 4, "fp16": 16}.get(lm_head, 8)
+        return low_bit_bytes(blocks, bits, 128) + head * head_bits // 8
+    size = 4 if weights == "fp32" or (weights == "auto" and config.torch_dtype == "float32") else 2
+    return (blocks + (head if not config.tie_word_embeddings else 0)) * size
+
+
+def load_model(
+    source: Source,
+    config: ModelConfig,
+    ops: Ops,
+    context: int,
+    *,
+    weights: str = "auto",
+    lm_head: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Decoder, Summary]:
+    """Build the decoder for a context of so many tokens.
+
+    Raises: CheckpointError with every missing and every unused tensor, UnsupportedModelError,
+        ArgumentError.
+    """
+    return Loader(source, config, ops, weights, lm_head, progress).load(context)
+
+
+class Loader:
+    """One load: the source, the names of one family, and what is to become of the matrices."""
+
+    def __init__(
+        self,
+        source: Source,
+        config: ModelConfig,
+        ops: Ops,
+        weights: str,
+        lm_head: str,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.source, self.config, self.ops = source, config, ops
+        self.weights, self.lm_head = weights, lm_head
+        self.available = source.names()
+        self._progress = progress
+        self._linears_done = 0
+
+    def load(self, context: int) -> tuple[Decoder, Summary]:
+        self.check_missing()
+        config = self.config
+        positions = position_tables(config, context)
+        blocks = [self.block(i, positions) for i in range(config.num_layers)]
+        norm = self.norm(config.tensors["final_norm"])
+        embedding = self.embedding()
+        head = self.head(embedding)
+        self.check_unused()
+        summary = Summary(describe(blocks[0].mlp.down), describe(head))
+        return Decoder(self.ops, embedding, blocks, norm, head), summary
+
+    # --- names
+
+    def prefix(self, name: str, layer: int = 0) -> str:
+        """The checkpoint's name of one of our modules."""
+        return self.config.tensors[name].format(i=layer)
+
+    def has(self, prefix: str) -> bool:
+        """Whether the source has the module, in floating point or packed."""
+        return f"{prefix}.weight" in self.available or f"{prefix}.qweight" in self.available
+
+    @property
+    def embed_prefix(self) -> str:
+        """The embedding; some tied checkpoints store the shared matrix under the head's name
+        alone.
+        """
+        embed, head = self.prefix("embed"), self.prefix("head")
+        return head if self.config.tie_word_embeddings and not self.has(embed) else embed
+
+    def check_missing(self) -> None:
+        """Raise one error with every module that is not there."""
+        tensors = self.config.tensors
+        per_layer = [name for name in tensors if "{i}" in tensors[name]]
+        wanted = [self.prefix(n, i) for i in range(self.config.num_layers) for n in per_layer]
+        wanted += [self.prefix("final_norm"), self.embed_prefix]
+        if not self.config.tie_word_embeddings:
+            wanted.append(self.prefix("head"))
+        missing = [f"{prefix}.weight" for prefix in wanted if not self.has(prefix)]
+        if missing:
+            raise CheckpointError(listing("missing", missing))
+
+    def check_unused(self) -> None:
+        """Raise one error with every tensor that nothing read: a model that differs from what we
+        run.
+        """
+        ignored = FAMILIES[self.config.family].ignored_suffixes
+        if self.config.tie_word_embeddings:
+            ignored = (*ignored, f"{self.prefix('head')}.weight", f"{self.prefix('embed')}.weight")
+        unused = [name for name in sorted(self.source.unused()) if not name.endswith(ignored)]
+        if unused:
+            raise CheckpointError(listing("not used by this architecture", unused))
+
+    # --- parts
+
+    def block(self, layer: int, positions: PositionTables) -> Block:
+        config = self.config
+        attention = Attention(
+            self.ops,
+            self.qkv(layer),
+            self.linear(layer, "o"),
+            AttentionShape(
+                config.num_heads,
+                config.num_kv_heads,
+                config.head_dim,
+                config.head_dim**-0.5,
+                config.sliding_window or 0,
+            ),
+            positions,
+        )
+        attention_norm = self.norm(self.prefix("attention_norm", layer))
+        mlp_norm = None if config.shared_norm else self.norm(self.prefix("mlp_norm", layer))
+        mlp = self.mlp(layer)
+        if mlp_norm is None or config.parallel:
+            return ParallelBlock(self.ops, attention_norm, attention, mlp_norm, mlp)
+        return SequentialBlock(attention_norm, attention, mlp_norm, mlp)
+
+    def norm(self, prefix: str) -> Norm:
+        weight = self.vector(f"{prefix}.weight", self.config.hidden_size)
+        if self.config.norm == "rms":
+            return RMSNorm(self.ops, weight, self.config.norm_eps)
+        bias = self.bias(prefix, self.config.hidden_size)
+        return LayerNorm(self.ops, weight, bias, self.config.norm_eps)
+
+    def qkv(self, layer: int) -> AnyLinear:
+        if self.config.qkv_layout == "separate":
+            return self.linear(layer, "q", "k", "v")
+        return self.linear(layer, "qkv", rows=grouped_rows(self.config))
+
+    def mlp(self, layer: int) -> GatedMLP | MLP:
+        kind, down = self.config.activation, self.linear(layer, "down")
+        if self.config.gated_mlp:
+            return GatedMLP(self.ops, self.linear(layer, "gate", "up"), down, kind)
+        return MLP(self.ops, self.linear(layer, "up"), down, kind)
+
+    def embedding(self) -> Tensor:
+        return self.tensor(f"{self.embed_prefix}.weight", self.matrix_shape("embed"))
+
+    def head(self, embedding: Tensor) -> AnyLinear:
+        self.count()
+        prefix, shape = self.prefix("head"), self.matrix_shape("head")
+        weight = embedding if self.config.tie_word_embeddings else self.read(prefix, shape)
+        bias = self.bias(prefix, shape[0])
+        if isinstance(weight, LowBitWeight):
+            return self.low_bit(weight, bias)
+        low_bit_model = self.weights in INTEGERS or (
+            self.weights == "auto" and self.config.quantization is not None
+        )
+        mode = self.lm_head
+        if mode == "auto":
+            mode = "int8" if low_bit_model else "fp16"
+        if mode in INTEGERS:
+            return self.low_bit(self.round(weight, INTEGERS[mode]), bias)
+        return self.float(weight, bias)
+
+    # --- matrices
+
+    def matrix_shape(self, role: str) -> tuple[int, int]:
+        """(N, K) of the matrix that plays a role."""
+        config = self.config
+        c, f, v = config.hidden_size, config.intermediate_size, config.vocab_size
+        q, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+        shapes = {"q": (q, c), "k": (kv, c), "v": (kv, c), "qkv": (q + 2 * kv, c), "o": (c, q)}
+        shapes |= {"gate": (f, c), "up": (f, c), "down": (c, f), "embed": (v, c), "head": (v, c)}
+        return shapes[role]
+
+    def linear(self, layer: int, *roles: str, rows: Tensor | None = None) -> AnyLinear:
+        """One linear layer of one or several modules that read the same input.
+
+        Args:
+            rows: of a single module, the order that its rows are to be brought into.
+        """
+        self.count()
+        names = [self.prefix(role, layer) for role in roles]
+        shapes = [self.matrix_shape(role) for role in roles]
+        weights = [self.wanted(self.read(n, s), n) for n, s in zip(names, shapes, strict=True)]
+        biases = [self.bias(n, s[0]) for n, s in zip(names, shapes, strict=True)]
+        if rows is not None:
+            weights = [take_rows(weights[0], rows)]
+            biases = [None if biases[0] is None else biases[0][rows]]
+        low_bit = [w for w in weights if isinstance(w, LowBitWeight)]
+        if low_bit and len(low_bit) < len(weights):
+            raise UnsupportedModelError(
+                f"of {', '.join(names)}, which read one input, some are low-bit and some are not"
+            )
+        if low_bit:
+            return self.low_bit(concatenate(low_bit), join_biases(biases, [s[0] for s in shapes]))
+        floats = [
+            self.float(w, b) for w, b in zip(weights, biases, strict=True) if isinstance(w, Tensor)
+        ]
+        return floats[0] if len(floats) == 1 else StackedLinear(floats)
+
+    def read(self, prefix: str, shape: tuple[int, int]) -> LowBitWeight | Tensor:
+        """One matrix as the source has it."""
+        weight = self.source.low_bit(prefix) if isinstance(self.source, LowBitSource) else None
+        if weight is None and f"{prefix}.qweight" in self.available:
+            if self.config.quantization is None:
+                raise CheckpointError(
+                    f"{prefix}.qweight is packed, but config.json has no quantization_config"
+                )
+            weight = from_awq_gemm(
+                self.source.tensor(f"{prefix}.qweight"),
+                self.source.tensor(f"{prefix}.qzeros"),
+                self.source.tensor(f"{prefix}.scales"),
+                self.config.quantization.group_size,
+                prefix,
+            )
+        if weight is None:
+            return self.tensor(f"{prefix}.weight", shape)
+        if tuple(weight.codes.shape) != shape:
+            raise CheckpointError(wrong_shape(prefix, tuple(weight.codes.shape), shape))
+        return weight
+
+    def wanted(self, weight: LowBitWeight | Tensor, name: str) -> LowBitWeight | Tensor:
+        """The matrix as the caller of `load` wants it: rounded, dequantized, or as it is."""
+        if self.weights in INTEGERS:
+            bits = INTEGERS[self.weights]
+            if isinstance(weight, Tensor):
+                return self.round(weight, bits)
+            if weight.bits != bits:
+                raise ArgumentError(
+                    f"weights={self.weights!r}: {name} already has {weight.bits} bits; use 'auto'"
+                )
+        if self.weights in FLOATS and isinstance(weight, LowBitWeight):
+            return dequantize(weight)
+        return weight
+
+    def round(self, weight: Tensor, bits: int) -> LowBitWeight:
+        return round_to_nearest(weight, bits, default_group_size(weight.shape[1]))
+
+    def low_bit(self, weight: LowBitWeight, bias: Tensor | None) -> LinearLowBit:
+        return LinearLowBit(self.ops, self.ops.pack(weight), bias)
+
+    def float(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        return Linear(weight.to(FLOATS.get(self.weights, weight.dtype)), bias)
+
+    def count(self) -> None:
+        """Report one more linear layer done: four a block, and the head."""
+        self._linears_done += 1
+        if self._progress is not None:
+            self._progress(self._linears_done, 4 * self.config.num_layers + 1)
+
+    # --- tensors
+
+    def tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """A float tensor of the expected shape."""
+        tensor = self.source.tensor(name)
+        if tuple(tensor.shape) != shape:
+            raise CheckpointError(wrong_shape(name, tuple(tensor.shape), shape))
+        if tensor.dtype not in FLOATS.values():
+            raise CheckpointError(
+                f"{name} is {tensor.dtype}; expected float32, float16 or bfloat16"
+            )
+        return tensor
+
+    def vector(self, name: str, size: int) -> Tensor:
+        """A float32 copy of a norm's weight or of a bias; not a number in it would spoil every
+        token.
+        """
+        vector = self.tensor(name, (size,)).to(torch.float32)
+        if not bool(torch.isfinite(vector).all()):
+            raise CheckpointError(f"{name} holds NaN or infinity")
+        return vector
+
+    def bias(self, prefix: str, size: int) -> Tensor | None:
+        """The bias of a module, where the checkpoint has one."""
+        name = f"{prefix}.bias"
+        return self.vector(name, size) if name in self.available else None
+
+
+def grouped_rows(config: ModelConfig) -> Tensor:
+    """Row order that turns "for each kv head: its query heads, its key, its value" into all q, all
+    k, all v.
+    """
+    heads, kv, d = config.num_heads, config.num_kv_heads, config.head_dim
+    rows = torch.arange((heads + 2 * kv) * d).view(kv, heads // kv + 2, d)
+    return torch.cat([rows[:, :-2].flatten(), rows[:, -2].flatten(), rows[:, -1].flatten()])
+
+
+def take_rows(weight: LowBitWeight | Tensor, rows: Tensor) -> LowBitWeight | Tensor:
+    """The matrix with its rows in another order."""
+    if isinstance(weight, Tensor):
+        return weight[rows]
+    return replace(
+        weight,
+        codes=weight.codes[rows],
+        scales=weight.scales[rows],
+        zeros=weight.zeros[rows],
+    )
+
+
+def join_biases(biases: Sequence[Tensor | None], sizes: Sequence[int]) -> Tensor | None:
+    """Biases side by side, zeros for a module without one; None if none has one."""
+    if all(bias is None for bias in biases):
+        return None
+    parts = [torch.zeros(n) if b is None else b for b, n in zip(biases, sizes, strict=True)]
+    return torch.cat(parts)
+
+
+def describe(linear: AnyLinear) -> str:
+    """What a linear layer is made of, for people."""
+    if isinstance(linear, LinearLowBit):
+        return f"int{linear.weight.bits} g{linear.weight.group_size}"
+    if isinstance(linear, StackedLinear):
+        return describe(linear.parts[0])
+    assert isinstance(linear, Linear)
+    return str(linear.weight.dtype).removeprefix("torch.")
+
+
+def wrong_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    return f"{name} has shape {list(found)}; config.json makes it {list(expected)}"
+
+
+def listing(what: str, names: Sequence[str]) -> str:
+    """One line: how many, and the first names."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return f"{len(names)} tensors are {what}: {', '.join(names[:NAMES_SHOWN])}{more}"

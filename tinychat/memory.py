@@ -1,0 +1,94 @@
+"""How much memory a model will take here, and how much there is: asked before loading, not found
+out by dying.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinychat.config import ModelConfig
+from tinychat.errors import ArgumentError, NotEnoughMemoryError
+
+# Below this many tokens a chat is of no use; a machine that cannot hold them is refused.
+MIN_CONTEXT = 256
+# Left alone for the interpreter, the tokenizer, activations and everybody else.
+RESERVED_BYTES = 256 << 20
+# Packed 4- and 8-bit weights carry a float16 scale and a byte of zero point per row and group.
+GROUP_OVERHEAD_BYTES = 3
+
+
+def available_bytes() -> int | None:
+    """Memory that can still be used without swapping, the control group's limit included; None
+    where unknown.
+    """
+    free = [n for n in (_meminfo_available(), _cgroup_available()) if n is not None]
+    return min(free) if free else None
+
+
+def _meminfo_available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _cgroup_available() -> int | None:
+    root = Path("/sys/fs/cgroup")
+    try:
+        limit = (root / "memory.max").read_text().strip()
+        used = int((root / "memory.current").read_text())
+        # Page cache is given back under pressure, so it does not count as used.
+        stat = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+        return None if limit == "max" else int(limit) - used + int(stat.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return None
+
+
+def matrix_elements(config: ModelConfig) -> tuple[int, int]:
+    """Elements of all blocks' matrices together, and of the output head."""
+    c, f, d = config.hidden_size, config.intermediate_size, config.head_dim
+    qkv = (config.num_heads + 2 * config.num_kv_heads) * d * c
+    mlp = (3 if config.gated_mlp else 2) * c * f
+    block = qkv + config.num_heads * d * c + mlp
+    return config.num_layers * block, config.vocab_size * c
+
+
+def low_bit_bytes(elements: int, bits: int, group_size: int) -> int:
+    """Bytes of so many packed weights."""
+    return elements * bits // 8 + elements // group_size * GROUP_OVERHEAD_BYTES
+
+
+def choose_context(config: ModelConfig, asked: int | None, kv_bytes: int, weight_bytes: int) -> int:
+    """The context length to load with: the one asked for, else the model's own, as far as memory
+    allows.
+
+    Args:
+        asked: `max_context` of the caller.
+        kv_bytes: bytes of cache per token.
+        weight_bytes: bytes that the weights will take.
+    Raises: NotEnoughMemoryError with both numbers, ArgumentError for a length the model was not
+        made for.
+    """
+    if asked is not None and not 1 <= asked <= config.max_positions:
+        raise ArgumentError(
+            f"max_context={asked} is out of range; this model takes 1 to "
+            f"{config.max_positions} tokens"
+        )
+    available = available_bytes()
+    wanted = config.max_positions if asked is None else asked
+    if available is None:
+        return wanted
+    room = available - RESERVED_BYTES - weight_bytes
+    fits = max(0, room // kv_bytes)
+    least = wanted if asked is not None else min(MIN_CONTEXT, wanted)
+    if fits < least:
+        need = weight_bytes + least * kv_bytes + RESERVED_BYTES
+        raise NotEnoughMemoryError(
+            f"this model needs {need >> 20} MB ({weight_bytes >> 20} MB of weights, "
+            f"{least * kv_bytes >> 20} MB for {least} tokens of context) and "
+            f"{available >> 20} MB are free"
+        )
+    return min(wanted, fits)

@@ -1,0 +1,1 @@
+"""The layers of the model and `decoder.Decoder`, the only forward pass."""

@@ -1,0 +1,60 @@
+"""Self-attention: one projection in, one op that rotates, caches and attends, one projection
+out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tinychat.kernels import AttentionShape, Ops
+from tinychat.nn.linear import AnyLinear
+
+
+@dataclass(frozen=True)
+class PositionTables:
+    """How positions enter attention, shared by all layers: rotation tables, ALiBi slopes, or
+    neither.
+
+    Attributes:
+        rope: (cos, sin), each [S, R/2] float32.
+        alibi: [H] float32 slopes, already multiplied by whatever factor the family applies.
+    """
+
+    rope: tuple[Tensor, Tensor] | None
+    alibi: Tensor | None
+
+
+class Attention:
+    """`qkv` projects to [T, (H + 2G)·D], the heads of q, then k, then v; `out` projects [T, H·D]
+    to [T, C].
+    """
+
+    def __init__(
+        self,
+        ops: Ops,
+        qkv: AnyLinear,
+        out: AnyLinear,
+        shape: AttentionShape,
+        positions: PositionTables,
+    ) -> None:
+        self.ops, self.qkv, self.out = ops, qkv, out
+        self.shape, self.positions = shape, positions
+
+    def __call__(self, x: Tensor, start: Tensor, cache: tuple[Tensor, Tensor]) -> Tensor:
+        keys, values = cache
+        heads = self.ops.attention(
+            self.qkv(x),
+            keys,
+            values,
+            start,
+            self.shape,
+            self.positions.rope,
+            self.positions.alibi,
+        )
+        return self.out(heads)
+
+    @property
+    def linears(self) -> tuple[AnyLinear, ...]:
+        return self.qkv, self.out

@@ -1,0 +1,85 @@
+"""Linear layers over float and low-bit weights: the same call, so the decoder never asks which one
+it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from tinychat.kernels import Ops, PackedWeight
+
+
+class AnyLinear(Protocol):
+    """What the decoder calls: [T, K] float32 -> [T, N] float32."""
+
+    native: bool  # runs through `Ops` alone, so that a decode step can be recorded
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weight that one call reads."""
+        ...
+
+
+class Linear:
+    """A float weight [N, K], multiplied by torch in the weight's own dtype: the honest
+    full-precision baseline.
+    """
+
+    native = False
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.weight = weight
+        self.bias = None if bias is None else bias.to(weight.dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        out = torch.nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        return out.to(torch.float32)
+
+    @property
+    def nbytes(self) -> int:
+        return self.weight.numel() * self.weight.element_size()
+
+
+class StackedLinear:
+    """Several float weights over one input, their outputs side by side.
+
+    The parts stay where they are, in the mapped file: joining them into one matrix would be a
+        second copy of most
+    of the model in memory.
+    """
+
+    native = False
+
+    def __init__(self, parts: Sequence[Linear]) -> None:
+        self.parts = parts
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.cat([part(x) for part in self.parts], dim=-1)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in self.parts)
+
+
+class LinearLowBit:
+    """A packed 4- or 8-bit weight, multiplied by the kernels that packed it."""
+
+    native = True
+
+    def __init__(self, ops: Ops, weight: PackedWeight, bias: Tensor | None = None) -> None:
+        self.weight = weight
+        self.bias = None if bias is None else bias.to(torch.float32)
+        self._matmul = {4: ops.matmul_w4, 8: ops.matmul_w8}[weight.bits]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._matmul(x, self.weight, self.bias)
+
+    @property
+    def nbytes(self) -> int:
+        return self.weight.nbytes

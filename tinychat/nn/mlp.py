@@ -1,0 +1,38 @@
+"""The two feed-forward forms: gated (Llama, Mistral) and plain (Falcon)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from tinychat.kernels import Activation, Ops
+from tinychat.nn.linear import AnyLinear
+
+
+class GatedMLP:
+    """down(act(gate(x)) · up(x)), with gate and up in one matrix [2F, C]."""
+
+    def __init__(
+        self, ops: Ops, gate_up: AnyLinear, down: AnyLinear, activation: Activation
+    ) -> None:
+        self.ops, self.gate_up, self.down, self.activation = ops, gate_up, down, activation
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.down(self.ops.gated_activation(self.gate_up(x), self.activation))
+
+    @property
+    def linears(self) -> tuple[AnyLinear, ...]:
+        return self.gate_up, self.down
+
+
+class MLP:
+    """down(act(up(x)))."""
+
+    def __init__(self, ops: Ops, up: AnyLinear, down: AnyLinear, activation: Activation) -> None:
+        self.ops, self.up, self.down, self.activation = ops, up, down, activation
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.down(self.ops.activation(self.up(x), self.activation))
+
+    @property
+    def linears(self) -> tuple[AnyLinear, ...]:
+        return self.up, self.down
