@@ -1,4 +1,4 @@
-"""From corpus to token batches: the tokenizer, the chat template and a seeded stream of dialogues."""
+"""From corpus to token batches: tokenizer, chat template and a seeded stream of dialogues."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def encode_all(
         tokenizer: made by `train_tokenizer`.
         dialogues: lists of messages.
         max_length: longer ones lose their end.
-    Returns: for each dialogue its ids and, per id, whether it belongs to an answer (its `<|end|>` included).
+    Returns: for each dialogue its ids and, per id, whether it belongs to an answer (its `<|end|>`
+        included).
     """
     flat = [message["content"] for messages in dialogues for message in messages]
     pieces = iter(tokenizer.encode_batch(flat, add_special_tokens=False))

@@ -1,4 +1,4 @@
-"""How the demo model is judged: held-out perplexity, and its answers to questions it was never trained on."""
+"""How the demo model is judged: held-out perplexity, and answers to questions it never met."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ HELD_OUT_DIALOGUES = 1000
 def held_out_perplexity(model: DemoModel, tokenizer: Tokenizer) -> float:
     """Return exp of the mean negative log-likelihood per answer token.
 
-    The text is 1000 dialogues of a fixed seed whose every user turn comes from a held-out template. Counted are the tokens of the
-    answers with their `<|end|>`, each given all before it in its dialogue; computed in float32.
+    The text is 1000 dialogues of a fixed seed whose every user turn comes from a held-out template.
+    Counted are the tokens of the answers with their `<|end|>`, each given all before it in its
+    dialogue; computed in float32.
     """
     length = model.config.max_position_embeddings
     dialogues = [dialogue(HELD_OUT_SEED, n, held_out=True) for n in range(HELD_OUT_DIALOGUES)]
@@ -53,7 +54,7 @@ def answer(
 
 
 def transcripts(model: DemoModel, tokenizer: Tokenizer) -> str:
-    """Return the exam as Markdown: every question alone, then every dialogue with its own answers as context."""
+    """Return the exam as Markdown: each question alone, then each dialogue with its own answers."""
     lines = []
     for title, talks in (
         ("Questions", tuple((question,) for question in QUESTIONS)),

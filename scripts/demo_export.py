@@ -66,7 +66,7 @@ def export_fp16(model: DemoModel, tokenizer: Tokenizer, out_dir: Path) -> None:
 
 
 def export_int4(fp16_dir: Path, out_dir: Path) -> None:
-    """Round the FP16 folder to 4 bits in groups of 128; the training has prepared the weights for it.
+    """Round the FP16 folder to 4 bits in groups of 128; training has prepared the weights for it.
 
     Args:
         fp16_dir: what `export_fp16` wrote.
@@ -81,10 +81,10 @@ def export_int4(fp16_dir: Path, out_dir: Path) -> None:
 
 
 def worst_difference(model: DemoModel, fp16_dir: Path) -> float:
-    """Return the largest logit difference between this model and transformers' reading of the folder.
+    """Return the largest logit difference from transformers' reading of the folder.
 
-    Both use the same float16-rounded weights in float32 arithmetic, and the prompt goes through the folder's own tokenizer and
-    chat template.
+    Both use the same float16-rounded weights in float32 arithmetic, and the prompt goes through the
+    folder's own tokenizer and chat template.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -1,6 +1,7 @@
-"""The Llama decoder that `train_demo.py` trains: plain torch, tensor names as in Hugging Face `LlamaForCausalLM`.
+"""The Llama decoder that `train_demo.py` trains: plain torch, tensor names as in Hugging Face.
 
-It exists so that training needs nothing but torch; `tests` of the script compare it with transformers.
+It exists so that training needs nothing but torch; after each training it is compared with
+transformers' `LlamaForCausalLM`.
 """
 
 from __future__ import annotations

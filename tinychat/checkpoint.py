@@ -177,9 +177,6 @@ class Checkpoint:
             )
         return file.tensor(entry, dtypes[entry.dtype])
 
-    def low_bit(self, prefix: str) -> None:
-        """None: what is low-bit in a file is read part by part, by `tensor`."""
-
     def unused(self) -> set[str]:
         """The names that were never asked for."""
         return self._files.keys() - self._asked

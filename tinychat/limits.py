@@ -51,6 +51,6 @@ STOP_BYTES = 256
 TEMPLATE_BYTES = 256 * KIB
 TEMPLATE_SECONDS = 2.0  # to compile it, and again for every rendering
 TEMPLATE_OUTPUT_PER_TOKEN = 8  # bytes of rendered text per token of context
-TEMPLATE_MEMORY = 768 * MIB
+TEMPLATE_MEMORY = 512 * MIB
 MESSAGES = 4096
 MESSAGE_BYTES = 4 * MIB

@@ -131,6 +131,9 @@ class ChatTemplate:
             template changes content so that it cannot be found again.
         """
         copies, variables = self._checked(messages, add_generation_prompt, arguments)
+        for name, value in arguments.items():
+            if any(map(self._guard.find, texts(variables[name]))):
+                raise TemplateError(f"the template argument {name} holds a control token")
         content = content_texts(copies)
         mark = free_character([self.source, *content, *texts(variables)])
         text, covered = self._render(copies, variables, [map_content(copies, self._cover(mark))])
@@ -177,7 +180,11 @@ class ChatTemplate:
         """The text of `messages`, then of other versions of them."""
         probes = [probe_parts(messages)] if any(map(has_parts, messages)) else []
         sets = [{**variables, "messages": each} for each in [messages, *others, *probes]]
-        rendered = self._process.render(sets, now(), self.max_output)
+        try:
+            rendered = self._process.render(sets, now(), self.max_output)
+        except TemplateError as error:
+            hint = "; pass the content as text, not as a list of parts" if probes else ""
+            raise TemplateError(f"{error}{hint}") from None
         if probes:
             check_parts(messages, rendered.pop(), self._where)
         return rendered

@@ -6,7 +6,6 @@ So the parent kills this process at a deadline, and it may use little memory and
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -17,9 +16,9 @@ import jinja2
 import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
-import jinja2.sandbox
 import jinja2.utils
 from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tinychat import limits
 from tinychat.frames import read_frame, write_frame
@@ -30,8 +29,11 @@ _SEEKING = frozenset(
     "strip lstrip rstrip removeprefix removesuffix".split()
 )
 _SECONDS_OF_CPU = 10
-# What jinja2 imports only when it needs it, which is when no file can be opened any more.
-_LATE = ("jinja2.constants", "jinja2.debug", "pprint", "textwrap")
+# Makes Python and jinja2 import what they import only when it is needed: later no file can be opened.
+_EXERCISE = (
+    r"{% macro m(x) %}{{ x }}{% endmacro %}{{ m('\u00e9') | wordwrap(3) | pprint | urlize | e }}"
+    "{{ lipsum(n=1) | striptags }}{{ strftime_now('%c') }}{{ none.missing }}"
+)
 
 Reply = dict[str, Any]
 
@@ -73,19 +75,27 @@ class SafeNamespace(jinja2.utils.Namespace):
         super().__setitem__(name, value)
 
 
+class ChatEnvironment(ImmutableSandboxedEnvironment):
+    """The sandbox, which refuses an unsafe attribute at once instead of calling it undefined."""
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> jinja2.Undefined:
+        kind = type(obj).__name__
+        raise SecurityError(f"access to the attribute {attribute!r} of a {kind} is unsafe")
+
+
 def refuse_private(name: object) -> None:
     """Raises: SecurityError for a name that begins with an underscore."""
     if str(name).startswith("_"):
         raise SecurityError(f"the name {name!r} in a namespace is unsafe")
 
 
-def make_environment(now: Callable[[], datetime]) -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+def make_environment(now: Callable[[], datetime]) -> ChatEnvironment:
     """The environment that chat templates are written for.
 
     Args:
         now: the clock behind `strftime_now`.
     """
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+    environment = ChatEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, jinja2.ext.loopcontrols]
     )
 
@@ -199,6 +209,9 @@ class Worker:
         pieces = []
         size = 0
         for piece in self._template.generate(variables):
+            # No more bytes are made of a piece than its characters allow.
+            if size + len(piece) > max_output:
+                raise TooLong
             size += len(piece.encode("utf-8", "surrogatepass"))
             if size > max_output:
                 raise TooLong
@@ -206,10 +219,16 @@ class Worker:
         return "".join(pieces)
 
 
+def exercise() -> None:
+    """Use what templates use, an error's way out too."""
+    worker = Worker()
+    worker.answer({"source": "{%"})
+    worker.answer({"source": _EXERCISE})
+    worker.answer({"variables": [{}], "now": [2000, 1, 1], "max_output": 10_000})
+
+
 def confine(memory: int) -> None:
     """Give up the right to more than `memory` bytes, to open files, and to leave a core behind."""
-    for module in _LATE:
-        importlib.import_module(module)
     try:
         import resource
     except ImportError:  # Windows has none; the deadline and the cap on output remain
@@ -232,6 +251,7 @@ def limit_cpu() -> None:
 def main() -> None:
     """Answer requests on standard input until it ends."""
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
+    exercise()
     confine(limits.TEMPLATE_MEMORY)
     worker = Worker()
     write_frame(replies, b"{}")

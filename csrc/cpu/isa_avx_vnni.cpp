@@ -12,11 +12,14 @@ namespace {
 struct DotAvxVnni {
   template <int kBits, int kTokens>
   static __m256i dot(__m256i sum, const __m256i* codes, const std::int8_t* quads) {
+    // One chain of dependent products would be slower than memory, so a few tokens get two of them.
+    __m256i other = _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (int i = 0; i < kQuadsPerStep; ++i) {
-      sum = _mm256_dpbusd_avx_epi32(sum, codes[i], broadcast256(quads + i * kTokens * 4));
+      __m256i& to = kTokens <= 2 && i % 2 == 1 ? other : sum;
+      to = _mm256_dpbusd_avx_epi32(to, codes[i], broadcast256(quads + i * kTokens * 4));
     }
-    return sum;
+    return kTokens <= 2 ? _mm256_add_epi32(sum, other) : sum;
   }
 };
 

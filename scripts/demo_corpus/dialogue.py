@@ -1,25 +1,45 @@
-"""Whole conversations: an optional system prompt, some scenes of different worlds, an optional goodbye."""
+"""Whole conversations: perhaps a system prompt, scenes of different worlds, perhaps a goodbye."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import TypeVar
 
-from . import about, arithmetic, engine, quantization, small_talk, stories, unknown, words
+from . import (
+    about,
+    arithmetic,
+    engine,
+    games,
+    memory,
+    numbers,
+    orders,
+    quantization,
+    small_talk,
+    stories,
+    things,
+    unknown,
+    words,
+)
 from .facts import MORE, NOT_MORE, NOT_WHY, WHY
-from .talk import Message, Scene, Talk
+from .talk import Message, Scenes, Talk
 
-WORLDS = (small_talk, about, engine, quantization, arithmetic, words, stories, unknown)
-# Share of scenes per world; the facts get most because their paraphrases are the hardest to learn.
-SHARES = {
-    small_talk: 12,
-    about: 13,
-    engine: 19,
-    quantization: 18,
-    arithmetic: 14,
-    words: 15,
-    stories: 7,
-    unknown: 13,
-}  # fmt: skip
+Item = TypeVar("Item")
+
+CHAT = (*small_talk.SCENES, *memory.SCENES)
+WORDS = (*words.SCENES, *things.SCENES, *orders.SCENES, *games.SCENES)
+SUMS = (*arithmetic.SCENES, *numbers.SCENES)
+# Scenes and their share; the facts get most because their paraphrases are the hardest to learn.
+WORLDS: tuple[tuple[int, Scenes], ...] = (
+    (12, CHAT),
+    (13, about.SCENES),
+    (19, engine.SCENES),
+    (18, quantization.SCENES),
+    (14, SUMS),
+    (15, WORDS),
+    (7, stories.SCENES),
+    (13, unknown.SCENES),
+)
 
 SYSTEM_PLAIN = (
     "You are a helpful assistant.", "You are a helpful assistant.",
@@ -39,10 +59,8 @@ SYSTEM_BRIEF = (
 )
 
 
-def _scene_of(world_scenes: tuple[tuple[float, Scene], ...], rng: random.Random) -> Scene:
-    return rng.choices(
-        [scene for _, scene in world_scenes], [weight for weight, _ in world_scenes]
-    )[0]
+def _pick(weighted: Sequence[tuple[float, Item]], rng: random.Random) -> Item:
+    return rng.choices([item for _, item in weighted], [weight for weight, _ in weighted])[0]
 
 
 def make_dialogue(rng: random.Random, held_out: bool = False) -> list[Message]:
@@ -51,7 +69,8 @@ def make_dialogue(rng: random.Random, held_out: bool = False) -> list[Message]:
     Args:
         rng: decides everything, so one seed gives one dialogue.
         held_out: use only templates that training never sees.
-    Returns: messages with role and content; user and assistant alternate after an optional system message.
+    Returns: messages with role and content; user and assistant alternate after an optional
+        system message.
     """
     talk = Talk(rng, held_out)
     system = None
@@ -62,12 +81,12 @@ def make_dialogue(rng: random.Random, held_out: bool = False) -> list[Message]:
         talk.brief = True
         system = rng.choice(SYSTEM_BRIEF)
     if talk.chance(0.15):
-        rng.choice((small_talk.greeting, small_talk.greeting, small_talk.tell_name))(talk)
+        rng.choice((small_talk.greeting, small_talk.greeting, memory.tell_name))(talk)
     scenes = rng.choices((1, 2, 3, 4, 6, 10, 16), (32, 24, 18, 12, 8, 5, 1))[0]
     for _ in range(scenes):
-        world = rng.choices(list(SHARES), list(SHARES.values()))[0]
-        _scene_of(tuple(world.SCENES), rng)(talk)
-        if world in (small_talk, words) and talk.messages and talk.chance(0.04):
+        world = _pick(WORLDS, rng)
+        _pick(world, rng)(talk)
+        if world in (CHAT, WORDS) and talk.messages and talk.chance(0.04):
             asks, answers = rng.choice(((WHY, NOT_WHY), (MORE, NOT_MORE)))
             talk.say(asks, answers)
     if talk.chance(0.10):

@@ -1,4 +1,4 @@
-"""The questions and dialogues that the demo model is judged by; nothing in here is, or may become, a training template."""
+"""The questions and dialogues that judge the demo model; none is, or may become, a template."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""A fact is a topic with the ways to ask for it and the ways to answer; question forms are shared by all topics.
+"""A fact is a topic with the ways to ask for it and to answer; question forms are shared by topics.
 
-The shared forms are what teaches paraphrase: every topic meets every form, and the forms marked `~` are met by none.
+The shared forms are what teaches paraphrase: every topic meets every form, and the forms marked `~`
+are met by none.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ NOT_WHY = ("I don't know why. I'm a very small model and know only a little abou
 class Fact:
     """One thing the model knows.
 
-    `nouns` go into WHAT_FORMS, `verbs` into HOW_FORMS, `asks` stand alone. All of `answers` say the same; `short`, `more`,
-    `why` and `how` answer the follow-ups.
+    `nouns` go into WHAT_FORMS, `verbs` into HOW_FORMS, `asks` stand alone. All of `answers` say the
+    same; `short`, `more`, `why` and `how` answer the follow-ups.
     """
 
     answers: tuple[str, ...]

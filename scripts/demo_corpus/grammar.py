@@ -1,11 +1,11 @@
-"""Template expansion: `[a|b|]` is a choice (it nests), `{name}` is a slot, a leading `~` marks a held-out template."""
+"""Template expansion: `[a|b|]` is a choice, `{name}` a slot, a leading `~` a held-out mark."""
 
 from __future__ import annotations
 
 import random
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 
 HELD_OUT_MARK = "~"
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
@@ -28,7 +28,7 @@ def expand(template: str, rng: random.Random, slots: Mapping[str, object] | None
     return _SPACE_BEFORE_MARK.sub(r"\1", _SPACES.sub(" ", text)).strip()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _split(templates: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     seen = tuple(t for t in templates if not t.startswith(HELD_OUT_MARK))
     held = tuple(t[1:] for t in templates if t.startswith(HELD_OUT_MARK))

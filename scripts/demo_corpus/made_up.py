@@ -1,4 +1,4 @@
-"""Words and names that do not exist, so that copying and "I don't know" cannot be learned by heart."""
+"""Words and names that do not exist: copying and "I don't know" cannot be learned by heart."""
 
 from __future__ import annotations
 

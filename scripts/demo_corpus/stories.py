@@ -253,13 +253,16 @@ def _hero(rng: random.Random) -> str:
     return pseudo_word(rng) if rng.random() < 0.10 else rng.choice(HEROES)
 
 
-def _cast(rng: random.Random, hero: str) -> dict[str, object]:
+def new_cast(rng: random.Random, hero: str) -> dict[str, object]:
+    """Return what the plots need: hero, friend, place and things."""
     adjective = rng.choice(ADJECTIVES)
     first, second = rng.sample(SPOTS, 2)
     a = article(adjective)
+    place, thing = rng.choice(PLACES), rng.choice(THINGS)
+    friend = rng.choice([friend for friend in FRIENDS if friend != hero])
     return {
-        "h": hero, "j": adjective, "a": a, "a2": a.capitalize(), "p": rng.choice(PLACES), "t": rng.choice(THINGS), "s": first, "u": second,
-        "f": rng.choice([friend for friend in FRIENDS if friend != hero]),
+        "h": hero, "j": adjective, "a": a, "a2": a.capitalize(),
+        "p": place, "t": thing, "s": first, "u": second, "f": friend,
     }  # fmt: skip
 
 
@@ -267,16 +270,16 @@ def story(talk: Talk) -> None:
     """A story, and what people ask after one."""
     rng = talk.rng
     hero = _hero(rng)
-    cast = _cast(rng, hero)
+    cast = new_cast(rng, hero)
     if talk.chance(0.75):
         talk.say(ASK_ABOUT, (SHORT_PLOTS if talk.brief else PLOTS), keep=(hero, hero + "s"), **cast)
     else:
-        cast = _cast(rng, rng.choice(ANIMALS))
+        cast = new_cast(rng, rng.choice(ANIMALS))
         talk.say(ASK_ANY, (SHORT_PLOTS if talk.brief else PLOTS), **cast)
     for _ in range(2):
         kind = rng.random()
         if kind < 0.10:
-            cast = _cast(rng, str(cast["h"]) if talk.chance(0.5) else rng.choice(ANIMALS))
+            cast = new_cast(rng, str(cast["h"]) if talk.chance(0.5) else rng.choice(ANIMALS))
             talk.say(ANOTHER, PLOTS, **cast)
         elif kind < 0.18:
             talk.say(ASK_SHORTER, SHORT_PLOTS, **cast)
@@ -286,7 +289,7 @@ def story(talk: Talk) -> None:
             talk.say(ASK_THEN, SEQUEL, **cast)
         elif kind < 0.44:
             hero = _hero(rng)
-            cast = _cast(rng, hero)
+            cast = new_cast(rng, hero)
             talk.say(ASK_OTHER_HERO, PLOTS, keep=(hero,), **cast)
         elif kind < 0.50:
             talk.say(
@@ -297,7 +300,7 @@ def story(talk: Talk) -> None:
                 ),
             )
             if talk.chance(0.5):
-                cast = _cast(rng, rng.choice(ANIMALS))
+                cast = new_cast(rng, rng.choice(ANIMALS))
                 talk.say(
                     (
                         "yes",

@@ -1,4 +1,4 @@
-"""A conversation in the making: scenes add turns to a `Talk`, which knows its random source and its side of the split."""
+"""A conversation in the making: scenes add turns to a `Talk`, which knows its side of the split."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Questions from outside the model's world, so that it learns to say that it does not know.
 
-The nouns are many and a third are made up: what must be learned is not these words but that words it has never met mean "I don't know".
+The nouns are many and a third are made up: what must be learned is not these words but that
+words it has never met mean "I don't know".
 """
 
 from __future__ import annotations
@@ -217,10 +218,16 @@ BECAUSE = (
         "`tinychat chat MODEL`."
     ),
     (
-        "I have only about 5 million parameters, so I'd rather not guess. A bigger model can help: "
+        "I have only about 4 million parameters, so I'd rather not guess. A bigger model can help: "
         "`tinychat chat MODEL`."
     ),
 )  # fmt: skip
+
+
+KINDS = """
+    theory engine law method game effect disease war cup company river machine recipe language
+    festival team movie book
+""".split()
 
 
 def _noun(rng: random.Random) -> str:
@@ -230,7 +237,7 @@ def _noun(rng: random.Random) -> str:
     if roll < 0.80:
         return rng.choice(("", "", "a ", "the ", "my ")) + pseudo_word(rng)
     if roll < 0.92:
-        return f"{rng.choice(('', 'the ', 'a '))}{pseudo_word(rng)} {rng.choice('theory engine law method game effect disease war cup company river machine recipe language festival team movie book'.split())}"
+        return f"{rng.choice(('', 'the ', 'a '))}{pseudo_word(rng)} {rng.choice(KINDS)}"
     return f"{pseudo_word(rng)} {pseudo_word(rng)}"
 
 

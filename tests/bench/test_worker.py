@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
+from tests.tiny_models import TINY
 from tinychat.bench import worker
 from tinychat.bench.job import DepthSample, Job, WorkerResult, token_ids
 from tinychat.bench.run import run_job
+from tinychat.config import parse_config
 from tinychat.errors import ArgumentError, CheckpointError, NotEnoughMemoryError
+from tinychat.quantize.convert import round_to_awq
+from tinychat.random_weights import RandomCheckpoint
+from tinychat.shapes import SHAPES
 
 JOB = Job("tinychat", "int4", None, "smollm2-135m", 2, 6, 3, (0, 4), {"lm_head": "auto"})
 
@@ -136,16 +143,79 @@ def test_a_real_process_refuses_in_one_line() -> None:
         run_job(replace(JOB, shape="gpt-5"))
 
 
-def test_a_real_process_measures_a_shape() -> None:
-    result = WorkerResult.from_values(run_job(replace(JOB, prompt_tokens=16)))
-    assert (result.model, result.weights, result.load_s) == ("smollm2-135m", "int4 g128", None)
-    assert result.threads == 2 and result.isa.startswith("cpu-")
-    assert [sample.depth for sample in result.depths] == [0, 4]
-    shallow, deep = result.depths
-    assert all(len(s.token_s) == 3 and min(s.token_s) > 0 for s in result.depths)
-    # 106 million 4-bit and 28 million 8-bit weights with their scales, and the cache on top.
-    assert 80e6 < shallow.bytes_per_token < deep.bytes_per_token < 100e6
-    assert run_job(replace(JOB, engine="ceilings"))["read_gb_per_s"] > 0.1
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny float checkpoint."""
+    source = RandomCheckpoint(parse_config(TINY["llama"]), "bf16")
+    tensors = {name: source.tensor(name) for name in source.names()}
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    config = {**TINY["llama"], "model_type": "llama", "torch_dtype": "bfloat16"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+def test_a_shape_runs_in_our_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinychat.bench.ours import TinyChatRunner
+
+    monkeypatch.setitem(SHAPES, "tiny", TINY["llama"])  # type: ignore[index]
+    runner = TinyChatRunner(replace(JOB, shape="tiny"))
+    samples = worker.measure(runner, JOB)
+    assert [sample.depth for sample in samples] == [0, 4]
+    assert all(len(s.token_s) == 3 and min(s.token_s) > 0 for s in samples)
+    assert (runner.model, runner.load_s, runner.threads) == ("tiny", None, 2)
+    assert runner.weights.startswith("int4") and runner.isa.startswith("cpu-")
+    # Keys and values of 2 layers, 2 heads, 16 dimensions in two bytes: 256 bytes a token.
+    assert runner.bytes_per_token(10) - runner.bytes_per_token(0) == 2560
+
+
+@pytest.mark.parametrize("engine", ["tinychat", "transformers"])
+def test_a_cached_prefix_changes_nothing(folder: Path, engine: str) -> None:
+    if engine == "transformers":
+        pytest.importorskip("transformers")
+    job = replace(JOB, engine=engine, weights="bf16", folder=str(folder), shape=None)
+    runner: Any = worker.make_runner(job)
+    assert runner.load_s > 0 and runner.note == "" and runner.threads == 2
+    ids = token_ids(10, runner.vocab_size)
+
+    def logits_after(cached: int, stepped: int) -> Any:
+        runner.rewind(ids[:cached])
+        runner.prefill(ids[: 10 - stepped])
+        for token in ids[10 - stepped :]:
+            runner.step(token)
+        return runner._logits.float().clone()
+
+    whole = logits_after(0, 0)
+    assert runner.choose() == int(whole.argmax())
+    for cached, stepped in ((4, 0), (4, 3), (0, 9)):
+        # Products of other shapes are summed in another order, in bfloat16.
+        assert (logits_after(cached, stepped) - whole).abs().max() <= 0.03 * whole.abs().max()
+    assert (logits_after(4, 0) - logits_after(0, 0)).abs().max() <= 0.03 * whole.abs().max()
+    runner.rewind([])
+    runner.step(ids[0])
+    assert (runner._logits.float() - whole).abs().max() > 0.1 * whole.abs().max()
+
+
+def test_transformers_runs_the_shape_of_a_quantized_folder(folder: Path) -> None:
+    pytest.importorskip("transformers")
+    from tinychat.bench.hf import TransformersRunner
+
+    round_to_awq(folder, folder / "awq", group_size=-1)
+    job = replace(JOB, engine="transformers", weights="bf16", shape=None)
+    quantized = TransformersRunner(replace(job, folder=str(folder / "awq")))
+    plain = TransformersRunner(replace(job, folder=str(folder)))
+    assert quantized.load_s is None and "random weights of the same shape" in quantized.note
+    assert quantized.bytes_per_token(3) == plain.bytes_per_token(3)
+    assert len(worker.measure(quantized, job)) == 2
+    # Two blocks and a head of 131 rows; the embedding's matrix is read row by row.
+    blocks = 2 * (64 * 64 + 2 * 32 * 64 + 64 * 64 + 3 * 112 * 64)
+    assert plain.bytes_per_token(0) == 2 * (blocks + 131 * 64 + 5 * 64)
+
+
+def test_a_real_process_measures_a_folder(folder: Path) -> None:
+    result = WorkerResult.from_values(run_job(replace(JOB, folder=str(folder), shape=None)))
+    assert result.weights.startswith("int4") and result.threads == 2
+    assert result.load_s is not None and result.load_s > 0
+    assert [(sample.depth, len(sample.token_s)) for sample in result.depths] == [(0, 3), (4, 3)]
 
 
 @pytest.mark.parametrize("name", ["device", "lm_head", "kv_cache"])

@@ -154,6 +154,10 @@ class Terminal:
         before, self._mark = plain(self.output[self._mark : begin]), begin + len(READY)
         return before
 
+    def keyboard_taken(self) -> None:
+        """Wait until keys come to the child one by one."""
+        self._until(lambda: not termios.tcgetattr(self.descriptor)[3] & termios.ICANON, "the keys")
+
     def ask(self, line: str) -> str:
         """Type a line at the prompt and wait for the next prompt; returns what came between."""
         self.send(line + "\r")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -67,9 +68,9 @@ def test_every_command_has_help_with_examples_that_parse(
     examples = text[text.index("examples:") :].splitlines()[1:]
     assert examples
     for line in examples:
-        words = line.split(" > ")[0].split(" | ")[-1].split()
+        words = shlex.split(line.split(" > ")[0].split(" | ")[-1])
         assert words[:2] == ["tinychat", name]
-        build_parser().parse_args([word.strip('"') for word in words[1:] if word[0] != '"'][:2])
+        build_parser().parse_args(words[1:])
 
 
 def test_no_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -264,16 +264,16 @@ def test_a_fence_within_a_large_block_is_still_code() -> None:
 
 
 def test_erasing_counts_the_rows_of_the_new_width() -> None:
-    screen, clock, size = Screen(80), Clock(), [80, 40]
+    written: list[str] = []
+    clock, columns = Clock(), 80
     renderer = MarkdownRenderer(
-        screen.write, lambda: (size[0], size[1]), CountingPainter(clock), clock
+        written.append, lambda: (columns, 40), CountingPainter(clock), clock
     )
     renderer.feed("word " * 12)
     clock.now += 1
-    size[0] = 20
-    screen.written.clear()
+    columns = 20
     renderer.feed("more")
-    assert "\x1b[2A" in screen.written[-1]  # 59 cells are three rows of 20
+    assert "\x1b[2A" in written[-1]  # 59 cells are three rows of 20
 
 
 def test_the_text_is_kept_unchanged() -> None:

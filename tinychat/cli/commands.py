@@ -178,9 +178,10 @@ def _retry(chat: Chat, argument: str) -> None:
 
 
 def _undo(chat: Chat, argument: str) -> None:
-    if argument and not (argument.isdecimal() and 0 < int(argument[:9])):
+    count = argument or "1"
+    if not count.isdecimal() or len(count) > 9 or int(count) < 1:
         raise ArgumentError(f"usage: /undo N with a positive number, not {argument[:80]!r}")
-    undone = chat.session.undo(int(argument[:9] or 1))
+    undone = chat.session.undo(int(count))
     turns = "1 turn" if undone == 1 else f"{undone} turns"
     chat.terminal.say(f"Forgot {turns}." if undone else "There is nothing to undo.")
 

@@ -75,20 +75,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return USAGE
+    code = _run(arguments)
     try:
-        return _run(arguments)
-    except BrokenPipeError:
-        return _reader_left()
+        sys.stdout.flush()
+    except OSError:
+        # The interpreter flushes once more at its end; what is left must have somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _run(arguments: argparse.Namespace) -> int:
     terminal = Terminal()
     try:
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError:  # nobody reads on, as in `tinychat … | head -1`
+        return 0
     except KeyboardInterrupt:
         terminal.say("stopped")
         return STOPPED
@@ -111,10 +113,3 @@ def _show(terminal: Terminal, error: BaseException, debug: bool, line: str) -> N
     if debug:
         terminal.say("".join(traceback.format_exception(error)).rstrip())
     terminal.error(line)
-
-
-def _reader_left() -> int:
-    """End quietly when nobody reads our output any more, as in `tinychat … | head -1`."""
-    # The interpreter flushes stdout once more at its end; what is left must have somewhere to go.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0

@@ -52,9 +52,9 @@ def add_command(
 def token_count(text: str) -> int:
     """A positive number of tokens; 32k is 32768."""
     digits, factor = (text[:-1], 1024) if text[-1:] in ("k", "K") else (text, 1)
-    if not digits.isdecimal() or int(digits[:12]) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number such as 4096 or 4k")
-    return int(digits[:12]) * factor
+    if not digits.isdecimal() or len(digits) > 9 or int(digits) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a positive number such as 4096 or 4k")
+    return int(digits) * factor
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -70,7 +70,7 @@ class PlainRenderer(Renderer):
             self._write(text)
 
     def finish(self) -> None:
-        if self._fed and not self.text.endswith("\n"):
+        if self.text and not self.text.endswith("\n"):
             self._write("\n")
 
 
@@ -103,6 +103,7 @@ class MarkdownRenderer(Renderer):
         self._gap = False  # a blank line is due before the next text
         self._begun = False
         self._drawn: list[int] = []  # cells of each line drawn of the open block
+        self._drawn_from = ("", 0)  # its source and the width then
         self._next_draw = 0.0
 
     def _show(self, text: str) -> None:
@@ -178,19 +179,24 @@ class MarkdownRenderer(Renderer):
             return
         columns, rows = self._size()
         growing = "" if _FENCE.fullmatch(self._line) else self._line  # no block's last line, soon
-        lines = self._painter.paint(self._block + growing, columns - 1)
-        if len(lines) > rows - 2:
+        if not self._draw(self._block + growing, columns, rows - 2):
             self._give_up_on_block()
-        else:
-            self._draw(lines)
         finished = self._clock()
         self._next_draw = finished + max(SECONDS_BETWEEN_DRAWS, REST_FACTOR * (finished - now))
 
-    def _draw(self, lines: list[tuple[str, int]]) -> None:
+    def _draw(self, source: str, columns: int, rows: int | None = None) -> bool:
+        """Draw a block in place of what is drawn; False if that takes more than `rows`."""
+        if self._drawn and self._drawn_from == (source.rstrip(), columns):
+            return True
+        lines = self._painter.paint(source, columns - 1)
+        if rows is not None and len(lines) > rows:
+            return False
         erase = self._erase()
         self._begin()
         self._write(erase + "\n".join(text for text, _ in lines))
         self._drawn = [cells for _, cells in lines]
+        self._drawn_from = source.rstrip(), columns
+        return True
 
     def _erase(self) -> str:
         """What removes the drawn block and leaves the cursor where it began."""
@@ -206,8 +212,7 @@ class MarkdownRenderer(Renderer):
         block, self._block = self._block, ""
         if not block.strip():
             return
-        columns, _ = self._size()
-        self._draw(self._painter.paint(block, columns - 1))
+        self._draw(block, self._size()[0])
         self._drawn = []
         self._write("\n")
 

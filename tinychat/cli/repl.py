@@ -82,7 +82,8 @@ def run_repl(chat: Chat, keep_history: bool) -> int:
 def handle(chat: Chat, line: str) -> None:
     """Do what one message or command asks for; raises TinyChatError, or EOFError to leave."""
     if line.startswith("/") and not line.startswith("//"):
-        run_command(chat, line)
+        with chat.interrupts.during_command():
+            run_command(chat, line)
     elif line.strip():
         chat.ask(message_of(line))
 

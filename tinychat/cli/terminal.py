@@ -9,6 +9,7 @@ harmless.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -121,9 +122,10 @@ class Terminal:
         text = visible(text)
         if style and text and self._style_err:
             text = f"\x1b[{style}m{text}\x1b[0m"
-        self.out.flush()
-        self.err.write(text + "\n")
-        self.err.flush()
+        with contextlib.suppress(OSError):  # nobody is there to be told
+            self.out.flush()
+            self.err.write(text + "\n")
+            self.err.flush()
 
     def error(self, text: object) -> None:
         """Write one line about what went wrong."""

@@ -72,21 +72,30 @@ class Interrupts:
     def during_answer(self) -> Iterator[None]:
         """Within, Ctrl-C stops the answer, however often it is pressed."""
         self.stopped = bool(self.leaving)
-        before = signal.signal(signal.SIGINT, self._stop)
-        try:
+        with handling(self._stop, signal.SIGINT):
             yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+
+    @contextmanager
+    def during_command(self) -> Iterator[None]:
+        """Within, Ctrl-C raises KeyboardInterrupt, once."""
+        with handling(self._break, signal.SIGINT):
+            yield
 
     @contextmanager
     def until_exit(self) -> Iterator[None]:
-        """Within, SIGTERM and SIGHUP stop the answer and set `leaving`."""
-        before = [(number, signal.signal(number, self._leave)) for number in LEAVE_SIGNALS]
-        try:
+        """Within, SIGTERM and SIGHUP stop the answer and set `leaving`, and Ctrl-C does nothing.
+
+        The prompt reads Ctrl-C as a key; between two prompts there is nothing for it to stop.
+        """
+        with handling(self._leave, *LEAVE_SIGNALS), handling(self._nothing, signal.SIGINT):
             yield
-        finally:
-            for number, handler in before:
-                signal.signal(number, handler)
+
+    def _nothing(self, number: int, frame: FrameType | None) -> None:
+        pass
+
+    def _break(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(number, self._nothing)
+        raise KeyboardInterrupt
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopped = True
@@ -97,6 +106,17 @@ class Interrupts:
         self.leaving = number
         self._stop(number, frame)
         self.on_leave()
+
+
+@contextmanager
+def handling(handler: Callable[[int, FrameType | None], None], *numbers: int) -> Iterator[None]:
+    """Within, the signals `numbers` go to `handler`."""
+    before = [(number, signal.signal(number, handler)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, earlier in before:
+            signal.signal(number, earlier)
 
 
 def run_turn(

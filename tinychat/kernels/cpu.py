@@ -27,7 +27,7 @@ from tinychat.kernels.checks import address
 from tinychat.kernels.cores import usable_cores
 from tinychat.quantize.format import GROUP_SIZES, LowBitWeight
 
-
+MAX_THREADS = 256
 _DTYPES = {
     torch.float32: _cpu.DType.float32,
     torch.float16: _cpu.DType.float16,
@@ -71,7 +71,7 @@ class CpuOps(Ops):
     Args:
         isa: "scalar", "avx2", "avx_vnni" or "avx512_vnni"; None for the best that this CPU runs.
         threads: size of the pool, the calling thread included; None for `usable_cores()`.
-    Raises: ArgumentError for an ISA that cannot run here and for fewer than one thread.
+    Raises: ArgumentError for an ISA that cannot run here and for a senseless number of threads.
     """
 
     can_record = True
@@ -79,8 +79,8 @@ class CpuOps(Ops):
     def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
         if threads is None:
             threads = usable_cores()
-        if threads < 1:
-            raise ArgumentError(f"threads={threads}: at least 1 is needed")
+        if not 1 <= threads <= MAX_THREADS:
+            raise ArgumentError(f"threads={threads}; expected 1 to {MAX_THREADS}")
         try:
             self._context = _cpu.Context(isa or "", threads)
         except ValueError as error:
@@ -106,6 +106,19 @@ class CpuOps(Ops):
     def close(self) -> None:
         """Stop the threads. Idempotent; ops raise KernelError afterwards."""
         self._context.close()
+
+    def read_bandwidth(self, nbytes: int, repeats: int = 5) -> float:
+        """The read bandwidth that decoding is held against, in GB/s: the fastest of `repeats`.
+
+        Args:
+            nbytes: size of the buffer that all threads read; several times the last cache.
+            repeats: how often.
+        """
+        if nbytes < 1 << 20 or repeats < 1:
+            raise ArgumentError(
+                f"nbytes={nbytes}, repeats={repeats}: expected at least 1048576 and 1"
+            )
+        return self._context.read_bandwidth(nbytes, repeats)
 
     def _new(self, *shape: int) -> Tensor:
         """An output, float32."""

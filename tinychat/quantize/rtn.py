@@ -12,8 +12,9 @@ from tinychat.errors import ArgumentError, CheckpointError
 from tinychat.quantize.format import GROUP_SIZES, LowBitWeight
 
 BITS = (2, 3, 4, 8)
-# Rows are rounded in pieces of about this many weights, so that float temporaries stay in cache.
-_CHUNK = 1 << 17
+# Rows are rounded in pieces of about this many weights: a few megabytes of float temporaries, and
+# few enough pieces that a busy machine does not spend its time in torch's barriers.
+_CHUNK = 1 << 20
 # Smallest positive float16; a group narrower than this times its levels is rounded on that grid.
 _TINIEST = 2.0**-24
 

@@ -1,0 +1,56 @@
+"""The implementations of the ops that the tests of this folder run on.
+
+`ops` goes through all of them, the reference included, for what must hold by itself; `native` only
+through those that are compared with the reference. One that cannot run here is skipped and says
+why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tinychat.kernels import Ops
+from tinychat.kernels.dispatch import cpu_isas
+from tinychat.kernels.reference import ReferenceOps
+
+NATIVE = ("cpu-scalar", "cpu-avx2", "cpu-avx_vnni", "cpu-avx512_vnni")
+THREADS = 2  # enough to share work out unevenly: the cases have odd numbers of rows and heads
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same numbers, whichever ran before."""
+    torch.manual_seed(20240613)
+
+
+@pytest.fixture(scope="session")
+def reference() -> ReferenceOps:
+    return ReferenceOps()
+
+
+@pytest.fixture(scope="session", params=("reference", *NATIVE))
+def ops(request: pytest.FixtureRequest) -> Iterator[Ops]:
+    yield from _open(request.param)
+
+
+@pytest.fixture(scope="session", params=NATIVE)
+def native(request: pytest.FixtureRequest) -> Iterator[Ops]:
+    yield from _open(request.param)
+
+
+def _open(name: str) -> Iterator[Ops]:
+    if name == "reference":
+        yield ReferenceOps()
+        return
+    from tinychat.kernels.cpu import CpuOps
+
+    isa = name.removeprefix("cpu-")
+    reason = cpu_isas().get(isa, "not on this architecture")
+    if reason:
+        pytest.skip(f"{name}: {reason}")
+    cpu = CpuOps(isa=isa, threads=THREADS)
+    yield cpu
+    cpu.close()

@@ -1,0 +1,116 @@
+"""Packing is exact and has an inverse, for every shape, group size and number of threads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinychat.errors import KernelError
+from tinychat.kernels import _cpu
+from tinychat.kernels.cpu import CpuOps
+from tinychat.quantize.format import LowBitWeight
+
+
+def random_weight(rows: int, cols: int, group: int, bits: int) -> LowBitWeight:
+    groups = -(-cols // group)
+    return LowBitWeight(
+        codes=torch.randint(0, 2**bits, (rows, cols), dtype=torch.uint8),
+        scales=torch.randn((rows, groups)).half(),
+        zeros=torch.randint(0, 2**bits, (rows, groups), dtype=torch.uint8),
+        bits=bits,
+        group_size=group,
+    )
+
+
+def assert_same(actual: LowBitWeight, expected: LowBitWeight) -> None:
+    assert (actual.bits, actual.group_size) == (expected.bits, expected.group_size)
+    for name in ("codes", "scales", "zeros"):
+        assert torch.equal(getattr(actual, name), getattr(expected, name)), name
+
+
+@given(
+    rows=st.integers(1, 70),
+    cols=st.integers(1, 300),
+    group=st.sampled_from([32, 64, 128, None]),
+    bits=st.sampled_from([4, 8]),
+    threads=st.integers(1, 3),
+)
+def test_unpack_is_the_inverse_of_pack(
+    rows: int, cols: int, group: int | None, bits: int, threads: int
+) -> None:
+    torch.manual_seed(rows * 1000 + cols)
+    weight = random_weight(rows, cols, group or cols, bits)
+    ops = CpuOps(threads=threads)
+    try:
+        packed = ops.pack(weight)
+        assert (packed.bits, packed.shape, packed.group_size) == (bits, (rows, cols), group or cols)
+        assert_same(ops.unpack(packed), weight)
+    finally:
+        ops.close()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_every_byte_is_written(bits: int) -> None:
+    """Padding too: a packed weight may be stored, so it holds nothing of the memory before it."""
+    weight = random_weight(18, 70, 32, bits)
+    ops = CpuOps(threads=2)
+    try:
+        first = ops.pack(weight).data.clone()
+        scratch = [torch.full_like(first, 255) for _ in range(8)]
+        del scratch  # likely the memory of the next one
+        assert torch.equal(ops.pack(weight).data, first)
+    finally:
+        ops.close()
+
+
+def test_layout_is_as_drawn_in_w4_h(native: CpuOps) -> None:
+    """One tile of 16 rows: the header, then lines of 8 inputs, low nibbles first."""
+    weight = random_weight(16, 64, 32, 4)
+    data = native.pack(weight).data
+    header, line = 128, 64  # 2 groups of 48 bytes, rounded up
+    assert data.numel() == header + 8 * line
+    for group in range(2):
+        head = data[48 * group : 48 * group + 48]
+        assert torch.equal(head[:32].view(torch.float16), weight.scales[:, group])
+        assert torch.equal(head[32:], weight.zeros[:, group])
+    for i in range(8):
+        bytes_ = data[header + i * line :][:line].view(16, 4)
+        assert torch.equal(bytes_ & 15, weight.codes[:, 8 * i : 8 * i + 4])
+        assert torch.equal(bytes_ >> 4, weight.codes[:, 8 * i + 4 : 8 * i + 8])
+
+
+def test_packed_size_is_close_to_the_bits() -> None:
+    rows, cols = 4096, 4096
+    four, eight = (_cpu.packed_bytes(bits, rows, cols, 128) for bits in (4, 8))
+    # fp16 scale and uint8 zero a group: 24 / 128 bits an input.
+    assert four == rows * cols * (4 + 24 / 128) / 8
+    assert eight == rows * cols * (8 + 24 / 128) / 8
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "group", "bits", "message"),
+    [
+        (16, 96, 48, 4, "group_size=48, expected one of 128, 64, 32 or K=96"),
+        (16, 64, 32, 3, "3 bits, expected 4 or 8"),
+    ],
+)
+def test_what_cannot_run_is_refused(
+    native: CpuOps, rows: int, cols: int, group: int, bits: int, message: str
+) -> None:
+    with pytest.raises(KernelError, match=message):
+        native.pack(random_weight(rows, cols, group, bits))
+
+
+def test_tensors_that_disagree_are_refused(native: CpuOps) -> None:
+    good = random_weight(16, 64, 32, 4)
+    bad = LowBitWeight(good.codes, good.scales[:, :1], good.zeros, 4, 32)
+    with pytest.raises(KernelError, match=r"scales in weight of pack has shape \[16, 1\]"):
+        native.pack(bad)
+    bad = LowBitWeight(good.codes.int(), good.scales, good.zeros, 4, 32)
+    with pytest.raises(KernelError, match="codes in weight of pack is torch.int32"):
+        native.pack(bad)
+    with pytest.raises(KernelError, match="no empty axis"):
+        native.pack(LowBitWeight(good.codes[:0], good.scales[:0], good.zeros[:0], 4, 32))
+    assert_same(native.unpack(native.pack(good)), good)

@@ -1,0 +1,135 @@
+"""Recording: nothing runs before `plan.run()`, and a plan sees its tensors as they are when it runs."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+from tinychat.errors import ArgumentError, KernelError, TinyChatError
+from tinychat.kernels import dispatch
+from tinychat.kernels.cpu import CpuOps
+from tinychat.quantize.rtn import round_to_nearest
+
+
+def test_a_plan_equals_the_ops_one_by_one(native: CpuOps) -> None:
+    torch.manual_seed(0)
+    weights = [native.pack(round_to_nearest(torch.randn((96, 96)), bits, 32)) for bits in (4, 8)]
+    x = torch.randn((1, 96))
+
+    def step() -> torch.Tensor:
+        h = native.add(x, x)
+        for _ in range(20):
+            h = native.add(native.matmul_w8(native.matmul_w4(h, weights[0]), weights[1]), x)
+        return h
+
+    with native.record() as plan:
+        out = step()
+    assert len(plan) == 1 + 20 * 3
+    for seed in range(3):
+        torch.manual_seed(seed)
+        x.copy_(torch.randn((1, 96)))
+        plan.run()
+        replayed = out.clone()
+        assert torch.equal(replayed, step())
+
+
+def test_ops_are_noted_and_not_run(native: CpuOps) -> None:
+    x = torch.ones((2, 8))
+    with native.record() as plan:
+        out = native.add(x, x)
+        out.fill_(7)
+    assert torch.equal(out, torch.full((2, 8), 7.0))
+    plan.run()
+    assert torch.equal(out, torch.full((2, 8), 2.0))
+
+
+def test_a_plan_keeps_its_tensors_alive(native: CpuOps) -> None:
+    packed = native.pack(round_to_nearest(torch.eye(32), 8, 32))
+    with native.record() as plan:
+        x = torch.full((1, 32), 3.0)
+        out = native.matmul_w8(native.add(x, x), packed, torch.zeros(32))
+    kept = weakref.ref(packed.data)
+    del x, packed
+    gc.collect()
+    torch.full((1, 32), 9.0)  # would take over the memory
+    assert kept() is not None
+    plan.run()
+    torch.testing.assert_close(out, torch.full((1, 32), 6.0), rtol=0.01, atol=0)
+    del plan, out
+    gc.collect()
+    assert kept() is None
+
+
+def test_the_scratch_of_a_plan_is_its_largest(native: CpuOps) -> None:
+    torch.manual_seed(1)
+    small = native.pack(round_to_nearest(torch.randn((16, 32)), 4, 32))
+    large = native.pack(round_to_nearest(torch.randn((16, 2048)), 4, 128))
+    x, y = torch.randn((40, 32)), torch.randn((40, 2048))
+    with native.record() as plan:
+        first, second = native.matmul_w4(x, small), native.matmul_w4(y, large)
+    plan.run()
+    assert torch.equal(first, native.matmul_w4(x, small))
+    assert torch.equal(second, native.matmul_w4(y, large))
+
+
+def test_a_failed_recording_leaves_the_ops_usable(native: CpuOps) -> None:
+    x = torch.ones((1, 4))
+    with pytest.raises(KernelError, match="y of add"), native.record() as plan:
+        native.add(x, x)
+        native.add(x, torch.ones((1, 5)))
+    with pytest.raises(KernelError, match="not recorded to its end"):
+        plan.run()
+    assert torch.equal(native.add(x, x), torch.full((1, 4), 2.0))
+
+
+def test_recordings_do_not_nest_and_take_no_packing(native: CpuOps) -> None:
+    weight = round_to_nearest(torch.eye(32), 4, 32)
+    packed = native.pack(weight)
+    with native.record() as plan:
+        with pytest.raises(KernelError, match="do not nest"), native.record():
+            pass
+        with pytest.raises(KernelError, match="pack cannot be recorded"):
+            native.pack(weight)
+        with pytest.raises(KernelError, match="unpack cannot be recorded"):
+            native.unpack(packed)
+        with pytest.raises(KernelError, match="not recorded to its end"):
+            plan.run()
+    assert len(plan) == 0
+    plan.run()
+
+
+def test_select_gives_the_named_or_the_best() -> None:
+    reasons = dispatch.cpu_isas()
+    assert reasons["scalar"] == ""
+    best = next(name for name, reason in reasons.items() if not reason)
+    for isa in (None, "scalar"):
+        ops = dispatch.select(isa=isa, threads=1)
+        assert ops.name == f"cpu-{isa or best}"
+        assert ops.can_record
+        ops.close()
+
+
+def test_select_says_why_not() -> None:
+    with pytest.raises(ArgumentError, match="isa 'sse9' is unknown; there are: .*scalar"):
+        dispatch.select(isa="sse9")
+    with pytest.raises(ArgumentError, match="device='tpu'"):
+        dispatch.select("tpu")
+    for name, reason in dispatch.cpu_isas().items():
+        if reason:
+            with pytest.raises(ArgumentError, match=name):
+                dispatch.select(isa=name)
+
+
+def test_a_missing_extension_is_one_plain_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tinychat.kernels.cpu", None)
+    with pytest.raises(TinyChatError, match="native extension does not load.*pip install"):
+        dispatch.select()
+
+
+def test_read_bandwidth_is_a_positive_number(native: CpuOps) -> None:
+    assert native.read_bandwidth(1 << 20, 2) > 0
+    with pytest.raises(ArgumentError, match="nbytes=0"):
+        native.read_bandwidth(0, 1)
