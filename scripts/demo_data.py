@@ -28,6 +28,7 @@ CHAT_TEMPLATE = (
 # Dialogue n of a stream is made from seed * STRIDE + n, so streams of different seeds never meet.
 STRIDE = 10**9
 POOL = 2048
+LATE_FROM = 13 * POOL  # dialogues from here on have the shares of the later part of training
 TOKENIZER_DIALOGUES = 20_000
 CONTEXT_WEIGHT = (
     0.1  # what the user says counts a little: it teaches the words, the answers teach the rest
@@ -36,7 +37,14 @@ CONTEXT_WEIGHT = (
 
 def dialogue(seed: int, index: int, held_out: bool = False) -> list[dict[str, str]]:
     """Return dialogue number `index` of the stream `seed`."""
-    return make_dialogue(random.Random(seed * STRIDE + index), held_out)
+    late = not held_out and index >= LATE_FROM
+    return make_dialogue(random.Random(seed * STRIDE + index), held_out, late)
+
+
+def id_of(tokenizer: Tokenizer, token: str) -> int:
+    """Return the id of a special token."""
+    number: int = tokenizer.token_to_id(token)
+    return number
 
 
 def train_tokenizer(seed: int, vocab_size: int) -> Tokenizer:
@@ -84,7 +92,7 @@ def encode_all(
     """
     flat = [message["content"] for messages in dialogues for message in messages]
     pieces = iter(tokenizer.encode_batch(flat, add_special_tokens=False))
-    special = {token: tokenizer.token_to_id(token) for token in SPECIAL}
+    special = {token: id_of(tokenizer, token) for token in SPECIAL}
     encoded = []
     for messages in dialogues:
         ids, answers = [special[BOS]], [False]
@@ -131,7 +139,7 @@ def batches(
         tokens_per_batch: upper bound for rows times longest row.
         max_length: see `encode_all`.
     """
-    pad = tokenizer.token_to_id(PAD)
+    pad = id_of(tokenizer, PAD)
     pool = 0
     while True:
         rng = random.Random(seed * STRIDE + pool)

@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 from demo_corpus.exam import DIALOGUES, QUESTIONS
-from demo_data import ASSISTANT, END, PAD, collate, dialogue, encode_all
+from demo_data import ASSISTANT, END, PAD, collate, dialogue, encode_all, id_of
 from demo_model import DemoModel
 from tokenizers import Tokenizer
 
@@ -28,7 +28,7 @@ def held_out_perplexity(model: DemoModel, tokenizer: Tokenizer) -> float:
     encoded = sorted(encode_all(tokenizer, dialogues, length), key=lambda pair: len(pair[0]))
     total, count = 0.0, 0.0
     for start in range(0, len(encoded), 20):
-        batch = collate(encoded[start : start + 20], tokenizer.token_to_id(PAD), 0.0)
+        batch = collate(encoded[start : start + 20], id_of(tokenizer, PAD), 0.0)
         losses = F.cross_entropy(
             model(batch.inputs).flatten(0, 1), batch.targets.flatten(), reduction="none"
         )
@@ -43,8 +43,8 @@ def answer(
 ) -> str:
     """Return the greedy answer to the last user message."""
     [(ids, _)] = encode_all(tokenizer, [messages], model.config.max_position_embeddings - limit)
-    ids = [*ids, tokenizer.token_to_id(ASSISTANT)]
-    start, end = len(ids), tokenizer.token_to_id(END)
+    ids = [*ids, id_of(tokenizer, ASSISTANT)]
+    start, end = len(ids), id_of(tokenizer, END)
     while len(ids) - start < limit:
         token = int(model(torch.tensor([ids]))[0, -1].argmax())
         if token == end:

@@ -7,17 +7,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from demo_data import BOS, CHAT_TEMPLATE, END, PAD
+from demo_data import BOS, CHAT_TEMPLATE, END, PAD, id_of
 from demo_model import DemoModel
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-
-COMPANIONS = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "generation_config.json",
-)
 
 
 def _write_json(path: Path, content: dict[str, object]) -> None:
@@ -33,7 +26,7 @@ def export_fp16(model: DemoModel, tokenizer: Tokenizer, out_dir: Path) -> None:
         out_dir: folder to fill; made if missing.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
-    bos, end, pad = (tokenizer.token_to_id(token) for token in (BOS, END, PAD))
+    bos, end, pad = (id_of(tokenizer, token) for token in (BOS, END, PAD))
     _write_json(out_dir / "config.json", model.config.to_hugging_face(bos, end, pad))
     _write_json(
         out_dir / "generation_config.json",
@@ -70,14 +63,13 @@ def export_int4(fp16_dir: Path, out_dir: Path) -> None:
 
     Args:
         fp16_dir: what `export_fp16` wrote.
-        out_dir: folder to fill.
+        out_dir: folder to write; an older one is replaced.
     """
     from tinychat.quantize.convert import round_to_awq
 
+    if out_dir.exists():
+        shutil.rmtree(out_dir)
     round_to_awq(fp16_dir, out_dir, group_size=128)
-    for name in COMPANIONS:
-        if not (out_dir / name).exists():
-            shutil.copy(fp16_dir / name, out_dir / name)
 
 
 def worst_difference(model: DemoModel, fp16_dir: Path) -> float:

@@ -28,4 +28,5 @@ CXX=$compiler TINYCHAT_SANITIZE=1 TINYCHAT_WERROR=1 "$python" setup.py -q build 
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
 if [ $# -eq 0 ]; then set -- tests/kernels; fi
-LD_PRELOAD=$preload exec "$python" -m pytest -o pythonpath=build/sanitize -p no:cacheprovider -q "$@"
+# Python's own output is captured, the sanitizers' reports are not.
+LD_PRELOAD=$preload exec "$python" -m pytest -o pythonpath=build/sanitize -p no:cacheprovider --capture=sys -q "$@"

@@ -16,9 +16,13 @@ def stories(data: Path, count: int | None = None) -> list[str]:
     return [story.strip() for story in text.split("<|endoftext|>")[:count]]
 
 
-def perplexity(llm: LLM, texts: list[str], window: int = 512) -> tuple[float, int]:
+def perplexity(
+    llm: LLM, texts: list[str], window: int = 512, first_window: bool = False
+) -> tuple[float, int]:
     """exp(mean negative log-likelihood) over texts in windows of BOS + window - 1 tokens.
 
+    Args:
+        first_window: score the first window of each text alone.
     Returns: the perplexity and the number of scored tokens.
     """
     loss, count = 0.0, 0
@@ -26,6 +30,8 @@ def perplexity(llm: LLM, texts: list[str], window: int = 512) -> tuple[float, in
     assert bos is not None
     for text in texts:
         ids = llm.tokenizer.encode(text)
+        if first_window:
+            ids = ids[: window - 1]
         for begin in range(0, len(ids), window - 1):
             row = [bos, *ids[begin : begin + window - 1]]
             logprobs = torch.log_softmax(llm.logits(row)[:-1], dim=-1)

@@ -1,4 +1,4 @@
-"""The documents say what is: commands parse, help texts and limits are real, links lead somewhere."""
+"""The documentation: its commands exist, its quoted help is the real one, its links lead somewhere."""
 
 from __future__ import annotations
 

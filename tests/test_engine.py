@@ -1,4 +1,4 @@
-"""The engine over a mock model: what is evaluated, what is reused, when it ends, and that nothing breaks it."""
+"""The engine over a mock model: what is evaluated, reused and cut, and that nothing breaks it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class CountingCache:
 
 
 class SumModel:
-    """Predicts (sum of every id so far) mod VOCAB, so that any error in the cached prefix changes the answer."""
+    """Predicts (sum of all ids so far) mod VOCAB: any error in the cache changes the answer."""
 
     can_record = False
 

@@ -1,4 +1,4 @@
-"""`LLM` over a mock model: text assembly, stop strings, batches, one generation at a time, and its end."""
+"""`LLM` over a mock model: text assembly, stop strings, batches, one generation at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LETTERS = "abcdefghij"  # id 0..9; id 10 is a control token
 
 
 class Letters:
-    """A tokenizer of one letter per id, whose stream holds each letter back until the next comes."""
+    """A tokenizer of one letter per id, whose stream holds each letter until the next comes."""
 
     bos_token_id, eos_token_id, vocab_size = None, None, 11
 
@@ -28,7 +28,10 @@ class Letters:
     ) -> list[int]:
         return [LETTERS.index(c) for c in text]
 
-    def stream(self) -> Letters:
+    def decode(self, ids: list[int], skip_special: bool = False) -> str:
+        return "".join(LETTERS[id] for id in ids if id < 10)
+
+    def stream(self, at_start: bool) -> Letters:
         self.held = ""
         return self
 

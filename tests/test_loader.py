@@ -1,4 +1,4 @@
-"""Loading: every problem in one message, the forms that weights come in, and what ends up in the decoder."""
+"""Loading: every problem in one message, and the forms that weights come in and end up as."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinychat.errors import ArgumentError, CheckpointError, UnsupportedModelErro
 from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.loader import Loader, grouped_rows, load_model, weight_bytes
-from tinychat.nn.linear import Linear, LinearLowBit, StackedLinear
+from tinychat.nn.linear import LinearLowBit, StackedLinear
 from tinychat.quantize.format import dequantize, to_awq_gemm
 from tinychat.quantize.rtn import round_to_nearest
 from tinychat.sampler import SamplingParams

@@ -1,4 +1,4 @@
-"""The decoder against transformers: same tiny weights, same ids; logits close, greedy tokens equal."""
+"""The decoder against transformers: same weights and ids; logits close, greedy tokens equal."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import unicodedata
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,11 @@ def random_texts(count: int, seed: int = 0) -> list[str]:
     return ["".join(character() for _ in range(rng.randrange(24))) for _ in range(count)]
 
 
+def letters(text: str) -> str:
+    """A text without what some vocabularies do not keep: spaces, and whether it is composed."""
+    return unicodedata.normalize("NFC", text).replace(" ", "").replace("▁", "")
+
+
 # --- equal to the libraries
 
 
@@ -127,7 +133,8 @@ def test_random_texts_as_sentencepiece(models: dict[str, Path], name: str) -> No
     for text in random_texts(10_000 if name == "llama2" else 1000):
         ids = tokenizer.encode(text)
         assert ids == its.encode(text), text
-        assert tokenizer.decode(ids) == its.decode(ids) == text, text
+        # A "▁" of the text itself is a space to this kind of vocabulary.
+        assert tokenizer.decode(ids) == its.decode(ids) == text.replace("▁", " "), text
 
 
 @pytest.mark.parametrize("name", MODEL)
@@ -249,7 +256,7 @@ def test_marked_text(data: Path, models: dict[str, Path], name: str) -> None:
         ids = tokenizer.encode_marked(whole, own, guard)
         control = [id for id in ids if id in guard.ids.values()]
         assert control == [guard.ids[whole[begin:end]] for begin, end in own]
-        assert tokenizer.decode(ids).replace(" ", "") == whole.replace(" ", "")
+        assert letters(tokenizer.decode(ids)) == letters(whole)
 
 
 # --- arguments

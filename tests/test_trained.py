@@ -1,4 +1,4 @@
-"""Real trained models: greedy text and perplexity equal the reference figures beside them, on every ISA."""
+"""Real trained models: greedy text and perplexity equal the reference figures, on every ISA."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def test_greedy_from_a_prompt(data: Path) -> None:
 def test_perplexity_of_the_float_path(
     folder: str, expected: float, tokens: int, data: Path
 ) -> None:
-    with load(data / folder, weights="fp32") as llm:
+    # One thread: torch's hand-over to a second costs more than these small products.
+    with load(data / folder, weights="fp32", threads=1) as llm:
         found, count = perplexity(llm, stories(data))
     assert count == tokens
     assert found == pytest.approx(expected, rel=1e-3)
@@ -75,7 +76,7 @@ def test_perplexity_of_int4(isa: str, data: Path) -> None:
         build(checkpoint, config, ops, weights="int4", tokenizer=tokenizer) as llm,
     ):
         assert llm.summary is not None and llm.summary.weights == "int4 g128"
-        found, _ = perplexity(llm, stories(data, 120))
+        found, _ = perplexity(llm, stories(data, 120), first_window=True)
     # The figure of round-to-nearest weights and float activations; the head here is int8 beside.
     assert found == pytest.approx(23.8844, rel=0.01)
 

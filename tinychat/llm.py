@@ -14,6 +14,7 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor
 
+from tinychat import limits
 from tinychat.cache import KV_DTYPES, KVCache, kv_bytes_per_token
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import GenerationDefaults, ModelConfig, load_config, load_generation_config
@@ -29,8 +30,13 @@ from tinychat.stop import StopMatcher
 from tinychat.template import ChatTemplate
 from tinychat.tokenizer import Tokenizer
 
-# A rendered chat longer than this cannot fit the context, whatever its tokens are.
-TEMPLATE_BYTES_PER_TOKEN = 8
+# The named values that arguments of `load` may have.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "device": ("auto", "cpu"),
+    "weights": WEIGHTS,
+    "kv_cache": ("auto", *KV_DTYPES),
+    "lm_head": HEADS,
+}
 
 Message = dict[str, Any]
 Prompt = str | Sequence[int]
@@ -196,7 +202,8 @@ class LLM:
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Piece]:
         """As `generate`, piece by piece. Closing the iterator ends the generation."""
-        return self._pieces(self.encode_prompt(prompt), params)
+        ids = self.encode_prompt(prompt)
+        return self._pieces(ids, params, at_start=self._holds_no_text(ids))
 
     def chat(
         self,
@@ -222,7 +229,7 @@ class LLM:
         **template_kwargs: Any,
     ) -> Iterator[Piece]:
         """As `chat`, piece by piece."""
-        return self._pieces(self.encode_chat(messages, **template_kwargs), params)
+        return self._pieces(self.encode_chat(messages, **template_kwargs), params, at_start=True)
 
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Logits [T, V] float32 after every one of `ids` [T], evaluated as a fresh sequence."""
@@ -259,18 +266,26 @@ class LLM:
         if self._closed:
             raise TinyChatError("this model is closed; load it again")
 
-    def _pieces(self, ids: list[int], params: SamplingParams | None) -> Iterator[Piece]:
+    def _holds_no_text(self, ids: list[int]) -> bool:
+        """Whether a prompt is only control tokens, so that the answer begins a text of its own."""
+        return self._tokenizer is None or not self._tokenizer.decode(ids[:16], skip_special=True)
+
+    def _pieces(
+        self, ids: list[int], params: SamplingParams | None, at_start: bool
+    ) -> Iterator[Piece]:
         self._check_open()
         self.engine.check_prompt(ids)
         full = (params or SamplingParams()).over(self.default_params)
         if full.stop:
             _ = self.tokenizer  # stop strings need text
-        return self._generate_pieces(ids, full)
+        return self._generate_pieces(ids, full, at_start)
 
-    def _generate_pieces(self, ids: list[int], params: SamplingParams) -> Iterator[Piece]:
+    def _generate_pieces(
+        self, ids: list[int], params: SamplingParams, at_start: bool
+    ) -> Iterator[Piece]:
         with self._gate.hold():
             self._check_open()
-            assembler = TextAssembler(self._tokenizer, params.stop)
+            assembler = TextAssembler(self._tokenizer, params.stop, at_start)
             for step in self.engine.stream(ids, params):
                 piece = assembler.piece(step)
                 if piece is not None:
@@ -281,11 +296,11 @@ class LLM:
 
 class TextAssembler:
     """Turns the engine's steps into pieces: whole characters, nothing of a stop string, no control
-    tokens.
+    tokens. `at_start`: the text begins here, so that a leading space of its spelling is none.
     """
 
-    def __init__(self, tokenizer: Tokenizer | None, stops: Sequence[str]) -> None:
-        self._decoder = tokenizer.stream() if tokenizer else None
+    def __init__(self, tokenizer: Tokenizer | None, stops: Sequence[str], at_start: bool) -> None:
+        self._decoder = tokenizer.stream(at_start=at_start) if tokenizer else None
         self._matcher = StopMatcher(stops)
         self._ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
@@ -383,10 +398,7 @@ def load(
         progress: called with (matrices done, matrices in all) while loading.
     Raises: TinyChatError and its subclasses, see `tinychat.errors`.
     """
-    check_choice("device", device, ("auto", "cpu"))
-    check_choice("weights", weights, WEIGHTS)
-    check_choice("lm_head", lm_head, HEADS)
-    check_choice("kv_cache", kv_cache, ("auto", *KV_DTYPES))
+    check_choices(device=device, weights=weights, kv_cache=kv_cache, lm_head=lm_head)
     if threads is not None and not 1 <= threads <= 1024:
         raise ArgumentError(f"threads={threads} is out of range; expected 1 to 1024")
 
@@ -431,7 +443,11 @@ def build(
     progress: Callable[[int, int], None] | None = None,
     close: Callable[[], None] = lambda: None,
 ) -> LLM:
-    """Make an `LLM` of any source of weights: a checkpoint, or random ones made in memory."""
+    """Make an `LLM` of any source of weights: a checkpoint, or random ones made in memory.
+
+    Args, Raises: as `load`, for what is already read.
+    """
+    check_choices(weights=weights, kv_cache=kv_cache, lm_head=lm_head)
     kv_dtype = kv_dtype_for(kv_cache, weights, config)
     context = choose_context(
         config,
@@ -446,22 +462,25 @@ def build(
     )
     cache = KVCache(config, context, kv_dtype)
     if template is not None:
-        template.max_output = TEMPLATE_BYTES_PER_TOKEN * context
+        template.max_output = limits.TEMPLATE_OUTPUT_PER_TOKEN * context
     vocab_size = min(config.vocab_size, tokenizer.vocab_size) if tokenizer else config.vocab_size
     engine = Engine(model, cache, end_tokens(config, generation, tokenizer), vocab_size)
 
     def close_all() -> None:
         ops.close()
+        if template is not None:
+            template.close()
         close()
 
     defaults = defaults_from(generation) if generation else DEFAULTS
     return LLM(engine, config, tokenizer, template, defaults, summary, close_all)
 
 
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise `ArgumentError` unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ArgumentError(f"{name}={value!r} is not one of {', '.join(choices)}")
+def check_choices(**given: object) -> None:
+    """Raise `ArgumentError` unless each argument is one of its `CHOICES`."""
+    for name, value in given.items():
+        if value not in CHOICES[name]:
+            raise ArgumentError(f"{name}={value!r} is not one of {', '.join(CHOICES[name])}")
 
 
 def kv_dtype_for(kv_cache: str, weights: str, config: ModelConfig) -> torch.dtype:

@@ -234,7 +234,7 @@ class Loader:
         if mode == "auto":
             mode = "int8" if low_bit_model else "fp16"
         if mode in INTEGERS:
-            return self.low_bit(self.round(weight, INTEGERS[mode]), bias)
+            return self.low_bit(self.round(weight, INTEGERS[mode], prefix), bias)
         return self.float(weight, bias)
 
     # --- matrices
@@ -300,7 +300,7 @@ class Loader:
         if self.weights in INTEGERS:
             bits = INTEGERS[self.weights]
             if isinstance(weight, Tensor):
-                return self.round(weight, bits)
+                return self.round(weight, bits, name)
             if weight.bits != bits:
                 raise ArgumentError(
                     f"weights={self.weights!r}: {name} already has {weight.bits} bits; use 'auto'"
@@ -309,8 +309,8 @@ class Loader:
             return dequantize(weight)
         return weight
 
-    def round(self, weight: Tensor, bits: int) -> LowBitWeight:
-        return round_to_nearest(weight, bits, default_group_size(weight.shape[1]))
+    def round(self, weight: Tensor, bits: int, name: str) -> LowBitWeight:
+        return round_to_nearest(weight, bits, default_group_size(weight.shape[1]), name)
 
     def low_bit(self, weight: LowBitWeight, bias: Tensor | None) -> LinearLowBit:
         return LinearLowBit(self.ops, self.ops.pack(weight), bias)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from tinychat.messages import (
     texts,
 )
 from tinychat.template_process import TemplateProcess
-from tinychat.tokenizer import SPECIAL_NAMES, Guard, Tokenizer, read_tokenizer_config
+from tinychat.tokenizer import SPECIAL_NAMES, Guard, Tokenizer, read_beside
 
 # Variables of every template, and settings of other programs that a request must not smuggle in.
 _RESERVED = frozenset(
@@ -82,7 +83,7 @@ class ChatTemplate:
         if (path := folder / "chat_template.jinja").exists():
             return ChatTemplate(read_source(path), tokenizer, str(path))
         path = folder / "tokenizer_config.json"
-        given = read_tokenizer_config(folder).get("chat_template")
+        given = read_beside(folder, "tokenizer_config.json").get("chat_template")
         if isinstance(given, list):
             named = {
                 entry["name"]: entry.get("template")
@@ -131,7 +132,7 @@ class ChatTemplate:
             template changes content so that it cannot be found again.
         """
         copies, variables = self._checked(messages, add_generation_prompt, arguments)
-        for name, value in arguments.items():
+        for name in arguments:
             if any(map(self._guard.find, texts(variables[name]))):
                 raise TemplateError(f"the template argument {name} holds a control token")
         content = content_texts(copies)
@@ -185,6 +186,10 @@ class ChatTemplate:
         except TemplateError as error:
             hint = "; pass the content as text, not as a list of parts" if probes else ""
             raise TemplateError(f"{error}{hint}") from None
+        if len(rendered[0].encode("utf-8", "replace")) > self.max_output:
+            raise TemplateError(
+                f"the chat template {self._where} writes more than {self.max_output} bytes"
+            )
         if probes:
             check_parts(messages, rendered.pop(), self._where)
         return rendered
@@ -269,8 +274,7 @@ def read_source(path: Path) -> str:
 def free_character(used: Sequence[str]) -> str:
     """A private-use character that stands in none of the texts."""
     characters = set().union(*used)
-    candidates = (*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE))
-    for code in candidates:
+    for code in chain(range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE)):
         if chr(code) not in characters:
             return chr(code)
     raise TemplateError("the messages use every private-use character, so none can mark content")

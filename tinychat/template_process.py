@@ -32,7 +32,7 @@ _MESSAGES = {
     "refusal": "refuses these messages: {message}",
     "syntax": "is no valid template: {message}",
     "unsafe": "does what a template may not do: {message}",
-    "output": "writes more than {max_output} bytes",
+    "output": "writes more than {most} characters",
     "memory": f"wants more than {limits.TEMPLATE_MEMORY >> 20} MiB of memory",
     "recursion": "recurses without end",
     "failure": "fails on these messages: {message}",
@@ -68,24 +68,22 @@ class TemplateProcess:
                 self._running()
             return cast(Literals, self._literals)
 
-    def render(
-        self, variables: Sequence[Mapping[str, Any]], now: datetime, max_output: int
-    ) -> list[str]:
+    def render(self, variables: Sequence[Mapping[str, Any]], now: datetime, most: int) -> list[str]:
         """Render the template once for each set of variables.
 
         Args:
             variables: plain data by name.
             now: local time, for templates that write a date.
-            max_output: bytes that one rendering may have.
+            most: characters that one rendering may have.
         Raises: TemplateError if it fails, refuses, or wants too much time, memory or output.
         """
         clock = (now.year, now.month, now.day, now.hour, now.minute, now.second, now.microsecond)
-        request = {"variables": list(variables), "now": clock, "max_output": max_output}
-        # A byte of text is at most six of JSON.
-        most = (6 * max_output + 64) * len(variables) + 4096
+        request = {"variables": list(variables), "now": clock, "most": most}
+        # A character is at most twelve bytes of JSON.
+        bound = (12 * most + 64) * len(variables) + 4096
         with self._held():
-            reply = self._ask(self._running(), request, limits.TEMPLATE_SECONDS, most)
-        self._check(reply, max_output)
+            reply = self._ask(self._running(), request, limits.TEMPLATE_SECONDS, bound)
+        self._check(reply, most)
         return [str(text) for text in reply["texts"]]
 
     def close(self) -> None:
@@ -117,10 +115,14 @@ class TemplateProcess:
         process = start()
         self._process = process
         self._finalizer = weakref.finalize(self, end, process, os.getpid())
-        self._check(self._ask(process, None, _START_SECONDS, 4096), 0)
+        if "error" in self._ask(process, None, _START_SECONDS, 4096):
+            raise TemplateError(
+                "the process that renders chat templates does not start; it needs "
+                f"{sys.executable} to be a Python with jinja2"
+            )
         request = {"source": self._source}
-        most = 32 * limits.TEMPLATE_BYTES
-        reply = self._ask(process, request, limits.TEMPLATE_SECONDS, most)
+        bound = 32 * limits.TEMPLATE_BYTES
+        reply = self._ask(process, request, limits.TEMPLATE_SECONDS, bound)
         if "error" in reply:
             self._stop()
         self._check(reply, 0)
@@ -128,9 +130,12 @@ class TemplateProcess:
         return process
 
     def _ask(
-        self, process: subprocess.Popen[bytes], request: Any, seconds: float, most: int
+        self, process: subprocess.Popen[bytes], request: Any, seconds: float, bound: int
     ) -> dict[str, Any]:
-        """Send a request (None: only wait) and read the reply; kill the process at the deadline."""
+        """Send a request (None: only wait) and read the reply, of at most `bound` bytes.
+
+        The process is killed if that takes too long.
+        """
         late = threading.Event()
 
         def kill() -> None:
@@ -143,7 +148,7 @@ class TemplateProcess:
         try:
             if request is not None:
                 write_frame(cast(BinaryIO, process.stdin), json.dumps(request).encode())
-            reply = read_frame(cast(BinaryIO, process.stdout), most)
+            reply = read_frame(cast(BinaryIO, process.stdout), bound)
         except OSError:
             reply = None
         except BaseException:
@@ -164,12 +169,12 @@ class TemplateProcess:
             self._finalizer()
         self._process = self._finalizer = None
 
-    def _check(self, reply: dict[str, Any], max_output: int) -> None:
+    def _check(self, reply: dict[str, Any], most: int) -> None:
         """Raise what a reply reports."""
         if "error" in reply:
             message = " ".join(str(reply.get("message", "")).split())[:300]
             form = _MESSAGES.get(str(reply["error"]), _MESSAGES["death"])
-            reason = form.format(message=message, max_output=max_output)
+            reason = form.format(message=message, most=most)
             raise TemplateError(f"the chat template {self._where} {reason}")
 
 

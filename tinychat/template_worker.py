@@ -29,7 +29,7 @@ _SEEKING = frozenset(
     "strip lstrip rstrip removeprefix removesuffix".split()
 )
 _SECONDS_OF_CPU = 10
-# Makes Python and jinja2 import what they import only when it is needed: later no file can be opened.
+# Makes Python and jinja2 import what they import late: later still no file can be opened.
 _EXERCISE = (
     r"{% macro m(x) %}{{ x }}{% endmacro %}{{ m('\u00e9') | wordwrap(3) | pprint | urlize | e }}"
     "{{ lipsum(n=1) | striptags }}{{ strftime_now('%c') }}{{ none.missing }}"
@@ -175,14 +175,14 @@ class Worker:
 
         Args:
             request: {"source"}, or {"variables": [the template's variables, once per rendering],
-                "now": the clock, "max_output": bytes of one rendering}.
+                "now": the clock, "most": characters of one rendering}.
         Returns: {"written", "sought"}, or {"texts"}, or {"error": its kind, "message"}.
         """
         try:
             if "source" in request:
                 return self._compile(request["source"])
             self._now = datetime(*request["now"])
-            most = request["max_output"]
+            most = request["most"]
             return {"texts": [self._render(values, most) for values in request["variables"]]}
         except Refusal as error:
             return {"error": "refusal", "message": str(error)}
@@ -204,16 +204,14 @@ class Worker:
         self._template = self._environment.from_string(source)
         return {"written": written, "sought": looked_for}
 
-    def _render(self, variables: dict[str, Any], max_output: int) -> str:
+    def _render(self, variables: dict[str, Any], most: int) -> str:
         assert self._template is not None
         pieces = []
         size = 0
         for piece in self._template.generate(variables):
             # No more bytes are made of a piece than its characters allow.
-            if size + len(piece) > max_output:
-                raise TooLong
-            size += len(piece.encode("utf-8", "surrogatepass"))
-            if size > max_output:
+            size += len(piece)
+            if size > most:
                 raise TooLong
             pieces.append(piece)
         return "".join(pieces)
@@ -224,7 +222,7 @@ def exercise() -> None:
     worker = Worker()
     worker.answer({"source": "{%"})
     worker.answer({"source": _EXERCISE})
-    worker.answer({"variables": [{}], "now": [2000, 1, 1], "max_output": 10_000})
+    worker.answer({"variables": [{}], "now": [2000, 1, 1], "most": 10_000})
 
 
 def confine(memory: int) -> None:

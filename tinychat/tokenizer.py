@@ -129,7 +129,7 @@ class Tokenizer:
             has no row for.
         """
         folder = Path(folder)
-        config = read_tokenizer_config(folder)
+        config = read_beside(folder, "tokenizer_config.json")
         backend: Backend
         if (path := folder / "tokenizer.json").exists():
             from tinychat.tokenizer_json import load_json
@@ -138,7 +138,7 @@ class Tokenizer:
         elif (path := folder / "tokenizer.model").exists():
             from tinychat.tokenizer_spm import load_sentencepiece
 
-            backend = load_sentencepiece(path, config, read_added_tokens(folder))
+            backend = load_sentencepiece(path, config, read_beside(folder, "added_tokens.json"))
         else:
             return None
         if backend.size > vocab_size:
@@ -289,26 +289,15 @@ def read_bytes(path: Path) -> bytes:
         raise TokenizerError(str(error)) from None
 
 
-def read_tokenizer_config(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json, empty where there is none.
+def read_beside(folder: Path, name: str) -> dict[str, Any]:
+    """A small JSON file of a tokenizer, empty where there is none.
 
+    Args:
+        folder: the model folder.
+        name: tokenizer_config.json or added_tokens.json.
     Raises: TokenizerError naming the file.
     """
-    path = folder / "tokenizer_config.json"
-    if not path.exists():
-        return {}
-    try:
-        return read_json(path, limits.TOKENIZER_CONFIG_BYTES)
-    except CheckpointError as error:
-        raise TokenizerError(str(error)) from None
-
-
-def read_added_tokens(folder: Path) -> dict[str, Any]:
-    """added_tokens.json (token -> id), empty where there is none.
-
-    Raises: TokenizerError naming the file.
-    """
-    path = folder / "added_tokens.json"
+    path = folder / name
     if not path.exists():
         return {}
     try:

@@ -99,13 +99,18 @@ def load_json(path: Path, config: Mapping[str, Any]) -> JsonBackend:
         raise TokenizerError(f"{path} is no tokenizer: it has no model")
     # The vocabulary is the library's to check; what is left of the file is small.
     spec["model"] = {
-        key: spec["model"].get(key) for key in ("type", "unk_token", "unk_id", "dropout")
+        key: spec["model"].get(key)
+        for key in ("type", "unk_token", "unk_id", "dropout", "byte_fallback")
     }
     if spec["model"]["dropout"]:
         raise TokenizerError(f"{path} drops merges at random (dropout), so text has no fixed ids")
     full = call(path, lambda: Tokenizer.from_buffer(raw))
     full.no_truncation()
     full.no_padding()
+    if spec["model"]["type"] == "BPE" and spec["model"]["byte_fallback"]:
+        # As transformers has it: a character that no byte token spells is dropped. The unknown
+        # token in its place is one that such models were never trained on.
+        full.model.unk_token = spec["model"]["unk_token"] = None
     special = special_names(config)
     named = named_tokens(config, special)
     call(path, lambda: check_added(path, full, spec.get("added_tokens"), path.name))

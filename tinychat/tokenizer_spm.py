@@ -30,15 +30,14 @@ class SentencePieceBackend:
 
     absorbing: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
-    def __init__(
-        self, path: Path, proto: bytes, config: Mapping[str, Any], added: Mapping[str, int]
-    ):
-        self._processor = open_model(path, proto)
-        self._bare = open_model(path, proto + _NO_PREFIX)
-        pieces = range(self._processor.get_piece_size())
+    def __init__(self, proto: bytes, config: Mapping[str, Any], added: Mapping[str, int]):
+        self._processor = open_model(proto)
+        self._bare = open_model(proto + _NO_PREFIX)
+        # Every piece is read once here, because one that is not UTF-8 raises.
+        pieces = [self._processor.id_to_piece(id) for id in range(self._processor.get_piece_size())]
         self.control: dict[str, int] = {
-            self._processor.id_to_piece(id): id
-            for id in pieces
+            piece: id
+            for id, piece in enumerate(pieces)
             if self._processor.is_control(id) or self._processor.is_unknown(id)
         }
         self.control.update(added)
@@ -105,24 +104,25 @@ def load_sentencepiece(
     Raises: TokenizerError naming the file.
     """
     proto = read_bytes(path)
-    return SentencePieceBackend(path, proto, config, added_ids(path, config, added))
-
-
-def open_model(path: Path, proto: bytes) -> sentencepiece.SentencePieceProcessor:
-    """Parse a SentencePiece model. Raises: TokenizerError naming the file."""
     refusal = f"{path} is no SentencePiece model"
     if _TIKTOKEN_LINE.match(proto):
         raise TokenizerError(f"{refusal} but a tiktoken vocabulary; convert it to tokenizer.json")
-    # An empty model parses, and every call of it logs an error.
-    if not proto or proto == _NO_PREFIX:
+    # NOTE: an empty model parses, and every call of it logs an error.
+    if not proto:
         raise TokenizerError(f"{refusal}: it is empty")
+    more = added_ids(path, config, added)
     try:
-        processor = sentencepiece.SentencePieceProcessor(model_proto=proto)
-        if processor.get_piece_size() > 0 and processor.encode("a"):
-            return processor
+        return SentencePieceBackend(proto, config, more)
     except (RuntimeError, ValueError, OSError, MemoryError) as error:
         raise TokenizerError(f"{refusal}: {' '.join(str(error).split())[:120]}") from None
-    raise TokenizerError(f"{refusal}: its vocabulary is of no use")
+
+
+def open_model(proto: bytes) -> sentencepiece.SentencePieceProcessor:
+    """Parse a SentencePiece model. Raises: ValueError or RuntimeError if it is none."""
+    processor = sentencepiece.SentencePieceProcessor(model_proto=proto)
+    if processor.get_piece_size() == 0 or not processor.encode("a"):
+        raise ValueError("its vocabulary is of no use")
+    return processor
 
 
 def added_ids(path: Path, config: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, int]:

@@ -98,16 +98,11 @@ void clear_padding(const Workspace& w, const AttentionArgs& args) {
 }
 
 // out = the head x [D], rotated to `position`, times scale.
-void rotate(const AttentionArgs& args, const float* x, int position, float scale, float* out) {
-  const int half = args.rotary_half;
-  const std::size_t angle = static_cast<std::size_t>(position) * half;
-  for (int i = 0; i < half; ++i) {
-    const float cos = args.cos[angle + i], sin = args.sin[angle + i];
-    const float a = x[i], b = x[half + i];
-    out[i] = (a * cos - b * sin) * scale;
-    out[half + i] = (b * cos + a * sin) * scale;
-  }
-  for (int i = 2 * half; i < args.head_dim; ++i) out[i] = x[i] * scale;
+void rotate(const Isa& isa, const AttentionArgs& args, const float* x, int position, float scale,
+            float* out) {
+  const std::size_t angle = static_cast<std::size_t>(position) * args.rotary_half;
+  isa.rotate_row(x, args.cos + angle, args.sin + angle, args.rotary_half, args.head_dim, scale,
+                 out);
 }
 
 const float* head_of(const AttentionArgs& args, int token, int head) {
@@ -124,7 +119,7 @@ std::size_t cache_offset(const AttentionArgs& args, int kv_head, int position) {
 void append(const Isa& isa, const AttentionArgs& args, const Workspace& w, int token, int kv_head) {
   const int position = *args.start + token;
   const std::size_t offset = cache_offset(args, kv_head, position);
-  rotate(args, head_of(args, token, args.heads + kv_head), position, 1.0f, w.kv_row);
+  rotate(isa, args, head_of(args, token, args.heads + kv_head), position, 1.0f, w.kv_row);
   isa.write_row(args.dtype, w.kv_row, args.keys + offset, args.head_dim);
   const float* value = head_of(args, token, args.heads + args.kv_heads + kv_head);
   isa.write_row(args.dtype, value, args.values + offset, args.head_dim);
@@ -136,8 +131,8 @@ int first_visible(const AttentionArgs& args, int position) {
 
 // Rows are numbered token by token, the query heads of one kv head within a token. This one gets
 // the rows from first_row on, ready to attend: rotated and scaled queries, nothing gathered yet.
-AttentionTile prepare_tile(const AttentionArgs& args, const Workspace& w, const Gathered& gathered,
-                           int kv_head, int first_row, int rows) {
+AttentionTile prepare_tile(const Isa& isa, const AttentionArgs& args, const Workspace& w,
+                           const Gathered& gathered, int kv_head, int first_row, int rows) {
   const int stride = padded(args.head_dim);
   clear_padding(w, args);
   for (int i = 0; i < rows; ++i) {
@@ -145,7 +140,7 @@ AttentionTile prepare_tile(const AttentionArgs& args, const Workspace& w, const 
     const int head = kv_head * args.group() + (first_row + i) % args.group();
     const int position = *args.start + token;
     float* q = w.q + static_cast<std::size_t>(i) * stride;
-    rotate(args, head_of(args, token, head), position, args.scale, q);
+    rotate(isa, args, head_of(args, token, head), position, args.scale, q);
     std::fill(q + args.head_dim, q + stride, 0.0f);
     const float slope = args.alibi == nullptr ? 0.0f : args.alibi[head];
     gathered.row[i] = {position, slope, -kInfinity, 0.0f};
@@ -221,7 +216,7 @@ void attend_one_token(Team& team, const Isa& isa, const AttentionArgs& args) {
       const Gathered gathered = stretches == 1 ? w.gathered
                                                : Gathered(gathered_over(stretch, team, args),
                                                           kv_head * group, padded(args.head_dim));
-      AttentionTile tile = prepare_tile(args, w, gathered, kv_head, 0, group);
+      AttentionTile tile = prepare_tile(isa, args, w, gathered, kv_head, 0, group);
       // Whoever reads the newest key writes it.
       if (stretch == stretches - 1) append(isa, args, w, 0, kv_head);
       tile.end = std::min(tile.end, begin + blocks * (stretch + 1) / stretches * kKeyBlock);
@@ -258,7 +253,7 @@ void attend_chunk(Team& team, const Isa& isa, const AttentionArgs& args) {
       const int kv_head = i % args.kv_heads;
       const int first_row = (tiles() - 1 - i / args.kv_heads) * tile_rows;
       const int rows = std::min(tile_rows, all_rows - first_row);
-      const AttentionTile tile = prepare_tile(args, w, w.gathered, kv_head, first_row, rows);
+      const AttentionTile tile = prepare_tile(isa, args, w, w.gathered, kv_head, first_row, rows);
       isa.attend(tile);
       write_result(args, tile, kv_head, first_row);
     }

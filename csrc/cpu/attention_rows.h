@@ -17,6 +17,20 @@ namespace {
 constexpr int kRowsAtOnce = kLanes == 16 ? 4 : 2;
 constexpr int kRowsWorthConverting = 9;
 
+// out [n] = x turned by `half` angles and scaled.
+void rotate_row(const float* x, const float* cos, const float* sin, int half, int n, float scale,
+                float* out) {
+  for_vectors(half, [&](int i, int lanes) {
+    const Floats a = load(x + i, lanes), b = load(x + half + i, lanes);
+    const Floats c = load(cos + i, lanes) * scale, s = load(sin + i, lanes) * scale;
+    store(out + i, a * c - b * s, lanes);
+    store(out + half + i, b * c + a * s, lanes);
+  });
+  for_vectors(n - 2 * half, [&](int i, int lanes) {
+    store(out + 2 * half + i, load(x + 2 * half + i, lanes) * scale, lanes);
+  });
+}
+
 // out[r][j] = q[r] · k[j] for R rows and n keys. A group of four that is not full repeats the last
 // key: the caller does not look at what it gave.
 template <int R, class Element>
@@ -90,8 +104,8 @@ inline void for_row_groups(int rows, F f) {
 // seen so far, 0 for the keys outside begin..end, and rescales what the row gathered before.
 inline void update_softmax(float* scores, int n, int first, int begin, int end, AttentionRow* row,
                            float* acc, int stride) {
-  std::memset(scores, 0, static_cast<std::size_t>(begin) * sizeof(float));
-  std::memset(scores + end, 0, static_cast<std::size_t>(n - end) * sizeof(float));
+  for (int i = 0; i < begin; ++i) scores[i] = 0.0f;
+  for (int i = end; i < n; ++i) scores[i] = 0.0f;
   scores += begin;
   n = end - begin;
   if (n == 0) return;
@@ -130,18 +144,23 @@ inline void attend_block(const AttentionTile& tile, const Element* k, const Elem
                          int kv_stride, int first, int n) {
   for_row_groups(tile.rows, [&](int r, auto group) {
     constexpr int R = decltype(group)::value;
+    AttentionRow* rows = tile.row + r;
     float* scores = tile.scores + r * kKeyBlock;
     float* acc = tile.acc + r * tile.stride;
-    score_rows<R>(tile.q + r * tile.stride, tile.stride, k, kv_stride, n, scores);
+    const auto keys_up_to = [&](int position) {
+      const int keys = position + 1 - first;
+      return keys < 0 ? 0 : (keys > n ? n : keys);
+    };
+    const int seen = keys_up_to(rows[R - 1].position);  // positions do not fall from row to row
+    if (seen == 0) return;
+    score_rows<R>(tile.q + r * tile.stride, tile.stride, k, kv_stride, seen, scores);
     for (int i = 0; i < R; ++i) {
-      AttentionRow* row = tile.row + r + i;
-      const auto within = [&](int j) { return j < 0 ? 0 : (j > n ? n : j); };
-      const int end = within(row->position + 1 - first);
-      const int begin = tile.window > 0 ? within(row->position + 1 - tile.window - first) : 0;
-      update_softmax(scores + i * kKeyBlock, n, first, begin < end ? begin : end, end, row,
+      const int end = keys_up_to(rows[i].position);
+      const int begin = tile.window > 0 ? keys_up_to(rows[i].position - tile.window) : 0;
+      update_softmax(scores + i * kKeyBlock, seen, first, begin, end, rows + i,
                      acc + i * tile.stride, tile.stride);
     }
-    add_value_rows<R>(scores, v, kv_stride, n, acc, tile.stride);
+    add_value_rows<R>(scores, v, kv_stride, seen, acc, tile.stride);
   });
 }
 

@@ -1,6 +1,7 @@
 // Micro-kernels for AVX2 with FMA and F16C: x86-64 since about 2013.
 #include <immintrin.h>
 
+#include <cfloat>
 #include <cmath>
 
 #include "cpu/matmul_simd.h"
@@ -50,15 +51,24 @@ float quantize_group(const float* x, int n, int group, std::int8_t* codes, int s
     for (int i = 0; i < group; ++i) padded[i] = i < n ? x[i] : 0.0f;
     x = padded;
   }
-  const __m256 sign = _mm256_set1_ps(-0.0f);
-  __m256 largest8 = _mm256_setzero_ps();
+  // As integers the bits of non-negative floats are in the order of the floats, with NaN above
+  // infinity.
+  const __m256i sign = _mm256_set1_epi32(INT32_MIN);
+  __m256i largest8 = _mm256_setzero_si256();
   for (int i = 0; i < group; i += 8) {
-    largest8 = _mm256_max_ps(largest8, _mm256_andnot_ps(sign, _mm256_loadu_ps(x + i)));
+    const __m256i bits = _mm256_castps_si256(_mm256_loadu_ps(x + i));
+    largest8 = _mm256_max_epi32(largest8, _mm256_andnot_si256(sign, bits));
   }
-  __m128 largest4 =
-      _mm_max_ps(_mm256_castps256_ps128(largest8), _mm256_extractf128_ps(largest8, 1));
-  largest4 = _mm_max_ps(largest4, _mm_movehl_ps(largest4, largest4));
-  const float largest = _mm_cvtss_f32(_mm_max_ss(largest4, _mm_movehdup_ps(largest4)));
+  __m128i largest4 =
+      _mm_max_epi32(_mm256_castsi256_si128(largest8), _mm256_extracti128_si256(largest8, 1));
+  largest4 = _mm_max_epi32(largest4, _mm_shuffle_epi32(largest4, 0x4e));
+  largest4 = _mm_max_epi32(largest4, _mm_shuffle_epi32(largest4, 0xb1));
+  const float largest = _mm_cvtss_f32(_mm_castsi128_ps(largest4));
+  if (!(largest <= FLT_MAX)) {
+    for (int i = 0; i < group; ++i) codes[i / 4 * stride + i % 4] = 0;
+    *minus_sum = 0;
+    return NAN;
+  }
   const __m256 inverse = _mm256_set1_ps(largest > kSmallestRange ? 127.0f / largest : 0.0f);
 
   __m256i sums = _mm256_setzero_si256();

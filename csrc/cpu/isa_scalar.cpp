@@ -1,5 +1,6 @@
 // The portable micro-kernels: what every other ISA's must agree with, and all there is on CPUs
 // without their own file.
+#include <cfloat>
 #include <cmath>
 #include <cstring>
 
@@ -19,9 +20,16 @@ void add_floats(const float* x, const float* y, float* out, std::size_t n) {
 float quantize_group(const float* x, int n, int group, std::int8_t* codes, int stride,
                      std::int32_t* minus_sum) {
   float largest = 0.0f;
+  bool finite = true;
   for (int i = 0; i < n; ++i) {
     const float size = std::fabs(x[i]);
     if (size > largest) largest = size;
+    if (!(size <= FLT_MAX)) finite = false;
+  }
+  if (!finite) {
+    for (int i = 0; i < group; ++i) codes[i / 4 * stride + i % 4] = 0;
+    *minus_sum = 0;
+    return NAN;
   }
   const float inverse = largest > kSmallestRange ? 127.0f / largest : 0.0f;
   std::int32_t sum = 0;

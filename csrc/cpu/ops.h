@@ -81,7 +81,8 @@ struct Isa {
   // --- matmul_w4, matmul_w8 ---
   int max_tokens;  // the largest TokenTile that the kernels take
   // Rounds one group of one token: x [n], n <= group, to codes [group / 4, 4], `stride` bytes from
-  // quad to quad; returns the scale and writes minus the sum of the codes.
+  // quad to quad; returns the scale and writes minus the sum of the codes. The scale of a
+  // group that holds an infinity or a NaN is NaN, so that it shows in the product.
   float (*quantize_group)(const float* x, int n, int group, std::int8_t* codes, int stride,
                           std::int32_t* minus_sum);
   MatmulKernel* matmul_w4;
@@ -100,6 +101,9 @@ struct Isa {
   void (*write_row)(DType dtype, const float* x, void* out, int n);
 
   // --- attention ---
+  // x [n] with its first 2 · half numbers turned by the angles of cos and sin, times scale.
+  void (*rotate_row)(const float* x, const float* cos, const float* sin, int half, int n,
+                     float scale, float* out);
   void (*attend)(const AttentionTile& tile);
 
   // --- activation ---

@@ -81,41 +81,50 @@ inline void for_vectors(int size, F f) {
   if (i < size) f(i, size - i);
 }
 
+// A vector's halves, then those of the halves: sums and the like across lanes.
+#if defined(__AVX512F__)
+inline __m256 low(Floats v) { return _mm512_extractf32x8_ps((__m512)v, 0); }
+inline __m256 high(Floats v) { return _mm512_extractf32x8_ps((__m512)v, 1); }
+inline __m256 fold_sum(Floats v) { return _mm256_add_ps(low(v), high(v)); }
+inline __m256 fold_max(Floats v) { return _mm256_max_ps(low(v), high(v)); }
+#elif defined(__AVX2__)
+inline __m256 fold_sum(Floats v) { return (__m256)v; }
+inline __m256 fold_max(Floats v) { return (__m256)v; }
+#endif
+#if defined(__AVX2__)
+inline __m128 low(__m256 v) { return _mm256_castps256_ps128(v); }
+inline __m128 high(__m256 v) { return _mm256_extractf128_ps(v, 1); }
+#endif
+
 inline float sum(Floats v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  }
-  return lanes[0];
+#if defined(__AVX2__)
+  __m128 four = _mm_add_ps(low(fold_sum(v)), high(fold_sum(v)));
+  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+#else
+  return (v[0] + v[1]) + (v[2] + v[3]);
+#endif
 }
 
 inline float max(Floats v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) {
-      lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
-    }
-  }
-  return lanes[0];
-}
-
-#if defined(__AVX512F__)
-inline __m256 fold(Floats v) {
-  return _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
-}
-#elif defined(__AVX2__)
-inline __m256 fold(Floats v) { return (__m256)v; }
+#if defined(__AVX2__)
+  __m128 four = _mm_max_ps(low(fold_max(v)), high(fold_max(v)));
+  four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+#else
+  const float a = v[0] > v[1] ? v[0] : v[1];
+  const float b = v[2] > v[3] ? v[2] : v[3];
+  return a > b ? a : b;
 #endif
+}
 
 // out[0..3] = the sums of the lanes of a, b, c and d.
 inline void store_sums(float* out, Floats a, Floats b, Floats c, Floats d) {
 #if defined(__AVX2__)
-  const __m256 ab = _mm256_hadd_ps(fold(a), fold(b));
-  const __m256 cd = _mm256_hadd_ps(fold(c), fold(d));
+  const __m256 ab = _mm256_hadd_ps(fold_sum(a), fold_sum(b));
+  const __m256 cd = _mm256_hadd_ps(fold_sum(c), fold_sum(d));
   const __m256 sums = _mm256_hadd_ps(ab, cd);
-  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
+  _mm_storeu_ps(out, _mm_add_ps(low(sums), high(sums)));
 #else
   out[0] = sum(a);
   out[1] = sum(b);

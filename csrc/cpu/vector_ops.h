@@ -16,6 +16,7 @@ void use_vector_ops(Isa* isa) {
   isa->layer_norm_row = layer_norm_row;
   isa->read_row = read_row;
   isa->write_row = write_row;
+  isa->rotate_row = rotate_row;
   isa->attend = attend;
   isa->activate = activate;
   isa->largest = largest;

@@ -40,6 +40,19 @@ WORLDS: tuple[tuple[int, Scenes], ...] = (
     (7, stories.SCENES),
     (13, unknown.SCENES),
 )
+# The same for the later part of training: facts are learned by then, but what needs copying from the
+# question (sums, words, names, heroes of stories) takes far longer.
+LATE_WORLDS: tuple[tuple[int, Scenes], ...] = (
+    (10, CHAT),
+    (6, about.SCENES),
+    (8, engine.SCENES),
+    (8, quantization.SCENES),
+    (24, SUMS),
+    (24, WORDS),
+    (8, stories.SCENES),
+    (8, unknown.SCENES),
+    (14, ((1.0, games.drill),)),
+)
 
 SYSTEM_PLAIN = (
     "You are a helpful assistant.", "You are a helpful assistant.",
@@ -63,12 +76,13 @@ def _pick(weighted: Sequence[tuple[float, Item]], rng: random.Random) -> Item:
     return rng.choices([item for _, item in weighted], [weight for weight, _ in weighted])[0]
 
 
-def make_dialogue(rng: random.Random, held_out: bool = False) -> list[Message]:
+def make_dialogue(rng: random.Random, held_out: bool = False, late: bool = False) -> list[Message]:
     """Make one conversation.
 
     Args:
         rng: decides everything, so one seed gives one dialogue.
         held_out: use only templates that training never sees.
+        late: take the shares of the later part of training.
     Returns: messages with role and content; user and assistant alternate after an optional
         system message.
     """
@@ -84,7 +98,7 @@ def make_dialogue(rng: random.Random, held_out: bool = False) -> list[Message]:
         rng.choice((small_talk.greeting, small_talk.greeting, memory.tell_name))(talk)
     scenes = rng.choices((1, 2, 3, 4, 6, 10, 16), (32, 24, 18, 12, 8, 5, 1))[0]
     for _ in range(scenes):
-        world = _pick(WORLDS, rng)
+        world = _pick(LATE_WORLDS if late else WORLDS, rng)
         _pick(world, rng)(talk)
         if world in (CHAT, WORDS) and talk.messages and talk.chance(0.04):
             asks, answers = rng.choice(((WHY, NOT_WHY), (MORE, NOT_MORE)))
@@ -92,7 +106,7 @@ def make_dialogue(rng: random.Random, held_out: bool = False) -> list[Message]:
     if talk.chance(0.10):
         rng.choice((small_talk.thanks, small_talk.bye))(talk)
     if not talk.messages:
-        return make_dialogue(rng, held_out)
+        return make_dialogue(rng, held_out, late)
     if system:
         talk.messages.insert(0, {"role": "system", "content": system})
     return talk.messages

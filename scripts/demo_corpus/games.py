@@ -159,6 +159,17 @@ def echo(talk: Talk) -> None:
     talk.say(SAY, (phrase,), exact=True, w=phrase)
 
 
+def drill(talk: Talk) -> None:
+    """Repeat a longer row of words: pure copying, which names, sums and stories build on."""
+    rng = talk.rng
+    words = [
+        pseudo_word(rng) if talk.chance(0.2) else rng.choice(lex.SPELLING)
+        for _ in range(rng.randint(4, 16))
+    ]
+    phrase = " ".join(words)
+    talk.say(SAY, (phrase,), exact=True, w=phrase)
+
+
 SCENES: Scenes = (
     (1.2, jokes),
     (1.2, riddles),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +113,8 @@ def answer_of(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], work: Any
 ) -> tuple[int, str]:
     monkeypatch.setattr(worker, "work", work)
-    monkeypatch.setattr("sys.stdin", type("Stdin", (), {"read": lambda self: JOB.to_json()})())
+    monkeypatch.setattr("sys.stdin", io.StringIO(JOB.to_json() + "\n"))
+    monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
     code = worker.main()
     return code, capfd.readouterr().out
 
@@ -224,6 +228,22 @@ def test_settings_of_a_shape_are_checked_too(name: str) -> None:
 
     with pytest.raises(ArgumentError, match=f"{name}='int3'"):
         TinyChatRunner(replace(JOB, load={name: "int3"}))
+
+
+def test_a_worker_ends_when_its_parent_does() -> None:
+    code = (
+        "import time, tinychat.bench.worker as w\n"
+        "w.work = lambda job: time.sleep(100)\n"
+        "raise SystemExit(w.main())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(JOB.to_json().encode() + b"\n")
+    process.stdin.flush()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1.0)
+    process.stdin.close()
+    assert process.wait(timeout=60) == 1
 
 
 def test_memory_that_is_not_there_is_refused_before_it_is_taken(

@@ -109,13 +109,18 @@ class Terminal:
         self._mark = 0
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+        gate, opener = os.pipe()
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
+            os.read(gate, 1)
             for number, path in (redirect or {}).items():
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
             become(arguments, home, llm or FakeLLM(), environ or {})
         self.resize(*size)
         self.modes = termios.tcgetattr(self.descriptor)
+        os.write(opener, b"x")  # only now may the child change them
+        os.close(gate)
+        os.close(opener)
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the size, which the child is told by SIGWINCH."""
@@ -155,8 +160,25 @@ class Terminal:
         return before
 
     def keyboard_taken(self) -> None:
-        """Wait until keys come to the child one by one."""
-        self._until(lambda: not termios.tcgetattr(self.descriptor)[3] & termios.ICANON, "the keys")
+        """Wait until the child reads keys one by one, as its prompt does."""
+        self._until(lambda: not self._modes() & termios.ICANON, "the prompt's mode")
+
+    def answering(self) -> None:
+        """Wait until keys are signals again and not shown, as while an answer is made."""
+        wanted = termios.ICANON
+        self._until(
+            lambda: self._modes() & (termios.ICANON | termios.ECHO) == wanted, "the answer's mode"
+        )
+
+    def _modes(self) -> int:
+        modes: int = termios.tcgetattr(self.descriptor)[3]
+        return modes
+
+    def settle(self) -> None:
+        """Wait until the child has had nothing to write for a while."""
+        while self._pump(0.5):
+            pass
+        self._mark = len(self.output)
 
     def ask(self, line: str) -> str:
         """Type a line at the prompt and wait for the next prompt; returns what came between."""

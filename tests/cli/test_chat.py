@@ -30,7 +30,7 @@ def test_stdin_is_the_prompt(tmp_path: Path) -> None:
 
 
 def test_stdin_follows_the_prompt(tmp_path: Path) -> None:
-    done = run_piped(["chat", "--prompt", "Sum up:"], tmp_path, stdin=b"/exit\n\"\"\"\nnotes\n")
+    done = run_piped(["chat", "--prompt", "Sum up:"], tmp_path, stdin=b'/exit\n"""\nnotes\n')
     assert done.out == 'You said: Sum up:\n\n/exit\n"""\nnotes (1 messages)\n'
 
 
@@ -135,8 +135,7 @@ def test_ctrl_c_while_piping(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_the_prompt_is_evaluated(tmp_path: Path) -> None:
     with Terminal(["chat", "--prompt", "thinking"], tmp_path) as terminal:
-        terminal.wait_for("fake int4")
-        # Until the answer has begun, Ctrl-C may also hit the program before it; both end in 130.
-        terminal.signal(signal.SIGINT)
+        terminal.answering()
+        terminal.send("\x03")
         assert terminal.end() == 130
         assert "Traceback" not in terminal.text

@@ -40,7 +40,7 @@ class Talk:
         return self.out.getvalue() + self.err.getvalue()
 
     def refuses(self, line: str, message: str) -> None:
-        """Type a line that must be refused in one line, change nothing, and be followed by a turn."""
+        """Type a line that must be refused and change nothing; the next turn must work."""
         before = self.chat.session.to_json()
         with pytest.raises(TinyChatError) as error:
             self.say(line)
@@ -276,9 +276,7 @@ def test_save_where_nothing_can_be_written(tmp_path: Path) -> None:
     ],
     ids=["truncated", "newer", "a bad setting", "an unknown setting"],
 )
-def test_load_of_a_spoilt_file(
-    talk: Talk, tmp_path: Path, spoil: Callable[[Path], object]
-) -> None:
+def test_load_of_a_spoilt_file(talk: Talk, tmp_path: Path, spoil: Callable[[Path], object]) -> None:
     talk.say("/set top_k 3")
     talk.say("hello")
     talk.say("/save x")

@@ -1,4 +1,4 @@
-"""The command line as a whole: help, exit codes, and one plain line for everything that goes wrong."""
+"""The command line as a whole: help, exit codes, one plain line for whatever goes wrong."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_escape_sequences_become_marks() -> None:
 
 
 def test_ordinary_text_is_left_alone() -> None:
-    text = "naïve 日本語 👩‍👩‍👧 \u200fעברית\u200e\n\ttab [red]x[/] %s {} \\n"
+    text = "naïve 日本語 👩‍👩‍👧 \u200f\u05d0\u05d1\u200e\n\ttab [red]x[/] %s {} \\n"
     assert visible(text) == text
 
 

@@ -50,7 +50,7 @@ def multiply(ops: Ops, x: Tensor, weight: PackedWeight, bias: Tensor | None = No
 
 def emulate(x: Tensor, weight: LowBitWeight) -> Tensor:
     """The product as defined: x rounded to int8 by group of the row, everything else exact."""
-    tokens, cols = x.shape
+    cols = x.shape[1]
     group = weight.group_size if weight.group_size in (32, 64, 128) else 128
     groups = functional.pad(x, (0, -cols % group)).unflatten(1, (-1, group))
     largest = groups.abs().amax(dim=-1, keepdim=True)
@@ -129,6 +129,19 @@ def test_zeros_tiny_and_uneven_activations(native: CpuOps, bits: int) -> None:
     assert torch.equal(out[0], torch.zeros(20))
     assert out[1].abs().max() < 1e-30
     assert relative_error(out[2:], emulate(x[2:], weight)) < 1e-5
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_shows_in_its_row_alone(native: CpuOps, value: float, bits: int) -> None:
+    packed = native.pack(random_weight(20, 130, 64, bits))
+    x = torch.randn((3, 130))
+    for place in (0, 77, 129):
+        spoiled = x.clone()
+        spoiled[1, place] = value
+        for tokens in (spoiled, spoiled[1:2]):
+            out = multiply(native, tokens, packed)
+            assert torch.equal(out.isnan().all(dim=1), tokens.isfinite().logical_not().any(dim=1))
 
 
 @pytest.mark.parametrize("bits", [4, 8])

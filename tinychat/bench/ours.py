@@ -8,17 +8,14 @@ import torch
 from torch import Tensor
 
 from tinychat.bench.job import Job
-from tinychat.cache import KV_DTYPES
 from tinychat.kernels import SamplingRule
 from tinychat.kernels.dispatch import select
-from tinychat.llm import LLM, build, check_choice, load
-from tinychat.loader import HEADS
+from tinychat.llm import LLM, build, check_choices, load
 from tinychat.random_weights import RandomCheckpoint
 from tinychat.shapes import NOTES, shape_config
 
 # The arguments of `build` among those of `load`; the others are about files.
 OF_BUILD = ("weights", "kv_cache", "max_context", "lm_head")
-CHOICES = {"device": ("auto", "cpu"), "kv_cache": ("auto", *KV_DTYPES), "lm_head": HEADS}
 GREEDY = SamplingRule(temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0)
 
 
@@ -50,8 +47,7 @@ class TinyChatRunner:
         }
         if job.shape is None:
             return load(job.folder, **settings)
-        for name, choices in CHOICES.items():
-            check_choice(name, settings.get(name, "auto"), choices)
+        check_choices(device=settings.get("device", "auto"))
         config = shape_config(job.shape)
         source = RandomCheckpoint(config, job.weights)
         ops = select("cpu", threads=job.threads)

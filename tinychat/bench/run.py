@@ -6,12 +6,14 @@ and each repeat starts a fresh process, so that its memory and its load time are
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,21 +48,31 @@ def run_job(job: Job) -> dict[str, Any]:
     """
     root = str(Path(tinychat.__file__).resolve().parent.parent)
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tinychat.bench.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
-    )
-    try:
-        answer, noise = process.communicate(job.to_json())
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    return read_answer(job, process.returncode, answer, noise)
+    with tempfile.TemporaryFile("w+", errors="replace") as noise:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tinychat.bench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=noise,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+        )
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            # The pipe stays open until the answer is there: its end tells the worker that we died.
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(job.to_json() + "\n")
+                process.stdin.flush()
+            answer = process.stdout.read()
+            process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        noise.seek(0)
+        return read_answer(job, process.returncode, answer, noise.read())
 
 
 def read_answer(job: Job, code: int, answer: str, noise: str) -> dict[str, Any]:

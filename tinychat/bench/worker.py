@@ -1,6 +1,6 @@
 """The measuring process: one engine, one model, one job; a JSON line on stdout at the end.
 
-    python -m tinychat.bench.worker < job.json
+    python -m tinychat.bench.worker    (a job as one line on stdin, which then stays open)
 
 An engine is fed the same ids as every other and picks the most likely token at each step, which is
 then ignored, so that all evaluate the same text.
@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -149,13 +150,21 @@ def work(job: Job) -> dict[str, Any]:
     return asdict(result)
 
 
+def _end_with_parent() -> None:
+    """Nobody shall compute for minutes for a parent that is gone: it holds stdin open."""
+    os.read(0, 1)
+    os._exit(1)
+
+
 def main() -> int:
-    """Read a job from stdin, answer with {"result": …} or {"error": …} on stdout."""
+    """Read a job from a line of stdin, answer with {"result": …} or {"error": …} on stdout."""
     answer = os.fdopen(os.dup(1), "w")
     # Libraries print where they like; the answer shall be alone on its stream.
     os.dup2(2, 1)
     try:
-        document: dict[str, Any] = {"result": work(Job.from_json(sys.stdin.read()))}
+        job = Job.from_json(sys.stdin.readline())
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        document: dict[str, Any] = {"result": work(job)}
     except KeyboardInterrupt:
         return 130
     except (TinyChatError, MemoryError) as error:

@@ -80,6 +80,7 @@ def _converse(
     from tinychat.cli.conversation import Chat
     from tinychat.cli.loading import load
     from tinychat.cli.paths import state_folder
+    from tinychat.cli.render import make_renderer
     from tinychat.cli.repl import HINT, run_repl
     from tinychat.cli.session import Session, load_last
 
@@ -110,6 +111,7 @@ def _converse(
             terminal.say(
                 f"Going on after {len(session.messages)} messages; /show context lists them."
             )
+        make_renderer(terminal)  # imports what it needs now, not before the first answer
         statistics, debug = not arguments.no_stats, arguments.debug
         chat = Chat(llm, terminal, session, flags, folder, keep, statistics, debug)
         return run_repl(chat, keep)

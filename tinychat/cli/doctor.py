@@ -102,9 +102,9 @@ def report(findings: dict[str, Any]) -> list[str]:
         _line("memory", f"{findings['available_mb']} MB free of {findings['memory_mb']} MB"),
         _line("CUDA", findings["cuda"]),
     ]
-    for name, version in findings["packages"].items():
-        how = OPTIONAL.get(name, 'needed: pip install "tinychat"')
-        lines.append(_line(name, version or f"not installed ({how})"))
+    for name, installed in findings["packages"].items():
+        how = OPTIONAL.get(name, f"needed: pip install {name}")
+        lines.append(_line(name, installed or f"not installed ({how})"))
     lines.append(_line("state folder", findings["state_folder"]))
     lines.append(_line("verdict", "ready" if findings["usable"] else "no model can run here"))
     return lines

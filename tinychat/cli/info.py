@@ -64,18 +64,16 @@ def _shown(value: object) -> str:
 
 def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     """Every fact by name, in the order of printing; raises TinyChatError if it is no model."""
-    from tinychat.cache import KV_DTYPES, kv_bytes_per_token
+    from tinychat.cache import kv_bytes_per_token
     from tinychat.checkpoint import Checkpoint
     from tinychat.config import load_config
     from tinychat.hub import resolve_model
     from tinychat.kernels.dispatch import select
-    from tinychat.llm import check_choice, kv_dtype_for
-    from tinychat.loader import HEADS, WEIGHTS, weight_bytes
+    from tinychat.llm import check_choices, kv_dtype_for
+    from tinychat.loader import weight_bytes
     from tinychat.memory import available_bytes, choose_context, matrix_elements
 
-    check_choice("weights", arguments.weights, WEIGHTS)
-    check_choice("lm_head", arguments.lm_head, HEADS)
-    check_choice("kv_cache", arguments.kv_cache, ("auto", *KV_DTYPES))
+    check_choices(weights=arguments.weights, lm_head=arguments.lm_head, kv_cache=arguments.kv_cache)
     folder = resolve_model(arguments.model, offline=arguments.offline)
     config = load_config(folder)
     checkpoint = Checkpoint.open(folder)

@@ -1,4 +1,4 @@
-"""`tinychat`: finds the command, runs it, and makes of every ending an exit code and at most a line.
+"""`tinychat`: finds the command, runs it, and turns its end into an exit code and at most a line.
 
 A command is a module `tinychat/cli/NAME.py` listed in `COMMANDS`. It has two functions:
 

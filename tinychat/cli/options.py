@@ -53,7 +53,9 @@ def token_count(text: str) -> int:
     """A positive number of tokens; 32k is 32768."""
     digits, factor = (text[:-1], 1024) if text[-1:] in ("k", "K") else (text, 1)
     if not digits.isdecimal() or len(digits) > 9 or int(digits) < 1:
-        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a positive number such as 4096 or 4k")
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r} is not a positive number such as 4096 or 4k"
+        )
     return int(digits) * factor
 
 

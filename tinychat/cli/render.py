@@ -174,21 +174,21 @@ class MarkdownRenderer(Renderer):
         self._gap, self._begun = False, True
 
     def _draw_if_due(self) -> None:
-        now = self._clock()
-        if now < self._next_draw:
+        if self._clock() < self._next_draw:
             return
         columns, rows = self._size()
         growing = "" if _FENCE.fullmatch(self._line) else self._line  # no block's last line, soon
         if not self._draw(self._block + growing, columns, rows - 2):
             self._give_up_on_block()
-        finished = self._clock()
-        self._next_draw = finished + max(SECONDS_BETWEEN_DRAWS, REST_FACTOR * (finished - now))
 
     def _draw(self, source: str, columns: int, rows: int | None = None) -> bool:
         """Draw a block in place of what is drawn; False if that takes more than `rows`."""
         if self._drawn and self._drawn_from == (source.rstrip(), columns):
             return True
+        began = self._clock()
         lines = self._painter.paint(source, columns - 1)
+        finished = self._clock()
+        self._next_draw = finished + max(SECONDS_BETWEEN_DRAWS, REST_FACTOR * (finished - began))
         if rows is not None and len(lines) > rows:
             return False
         erase = self._erase()

@@ -10,17 +10,17 @@ import re
 from collections.abc import Iterable
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import Application
+from prompt_toolkit.application import create_app_session, get_app_or_none
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
-from prompt_toolkit.output import Output
 from prompt_toolkit.output.defaults import create_output
+from prompt_toolkit.output.plain_text import PlainTextOutput
+from prompt_toolkit.utils import is_dumb_terminal
 
 from tinychat.cli.commands import COMMANDS, run_command
 from tinychat.cli.conversation import Chat
@@ -66,7 +66,9 @@ def run_repl(chat: Chat, keep_history: bool) -> int:
         chat.interrupts.on_leave = reader.abandon
         while not chat.interrupts.leaving:
             try:
-                handle(chat, reader.read())
+                line = reader.read()
+                chat.interrupts.stopped = False
+                handle(chat, line)
             except KeyboardInterrupt:
                 chat.terminal.say(HINT, DIM)
             except EOFError:
@@ -103,35 +105,26 @@ def is_open(text: str) -> bool:
 
 
 class Reader:
-    """Reads messages with editing, history and completion.
+    """Reads messages with editing, history and completion."""
 
-    Args:
-        source, screen: for tests; the terminal's own where absent.
-    """
-
-    def __init__(
-        self,
-        chat: Chat,
-        history: History,
-        source: Input | None = None,
-        screen: Output | None = None,
-    ) -> None:
+    def __init__(self, chat: Chat, history: History) -> None:
         self._pasted = False
         # Answers may go to a file; the prompt belongs where the user looks.
-        if screen is None and not chat.terminal.out.isatty():
-            screen = create_output(chat.terminal.err)
-        self._session: PromptSession[str] = PromptSession(
-            PROMPT,
-            history=history,
-            multiline=True,
-            prompt_continuation=CONTINUATION,
-            completer=CommandCompleter(chat),
-            complete_while_typing=False,
-            enable_suspend=True,
-            key_bindings=self._bindings(),
-            input=source,
-            output=screen,
-        )
+        terminal = chat.terminal
+        screen = terminal.out if terminal.out.isatty() else terminal.err
+        output = PlainTextOutput(screen) if is_dumb_terminal() else create_output(screen)
+        # As the app session's, not as an argument: only so does a dumb terminal get a dumb prompt.
+        with create_app_session(output=output):
+            self._session: PromptSession[str] = PromptSession(
+                PROMPT,
+                history=history,
+                multiline=True,
+                prompt_continuation=CONTINUATION,
+                completer=CommandCompleter(chat),
+                complete_while_typing=False,
+                enable_suspend=True,
+                key_bindings=self._bindings(),
+            )
         self._session.default_buffer.on_text_changed += self._changed
 
     def read(self) -> str:
@@ -141,8 +134,8 @@ class Reader:
 
     def abandon(self) -> None:
         """Make `read` end with EOFError; safe in a signal handler."""
-        app: Application[str] = self._session.app
-        if not app.is_running or app.loop is None:
+        app = get_app_or_none()
+        if app is None or app.loop is None:
             return
 
         def leave() -> None:

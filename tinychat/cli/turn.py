@@ -57,7 +57,8 @@ class Interrupts:
     """Turns Ctrl-C, SIGTERM and SIGHUP into a request to end.
 
     Attributes:
-        stopped: the running answer is to end.
+        stopped: the answer that runs or is about to is to end; reset when a question comes in and
+            when its answer has ended.
         leaving: the number of the signal that asks the program to end, 0 for none.
         on_leave: called when that signal comes.
     """
@@ -71,7 +72,6 @@ class Interrupts:
     @contextmanager
     def during_answer(self) -> Iterator[None]:
         """Within, Ctrl-C stops the answer, however often it is pressed."""
-        self.stopped = bool(self.leaving)
         with handling(self._stop, signal.SIGINT):
             yield
 
@@ -83,18 +83,15 @@ class Interrupts:
 
     @contextmanager
     def until_exit(self) -> Iterator[None]:
-        """Within, SIGTERM and SIGHUP stop the answer and set `leaving`, and Ctrl-C does nothing.
+        """Within, no Ctrl-C ends the program, and SIGTERM and SIGHUP set `leaving`.
 
-        The prompt reads Ctrl-C as a key; between two prompts there is nothing for it to stop.
+        The prompt reads Ctrl-C as a key. Between prompt and answer it stops the answer to come.
         """
-        with handling(self._leave, *LEAVE_SIGNALS), handling(self._nothing, signal.SIGINT):
+        with handling(self._leave, *LEAVE_SIGNALS), handling(self._stop, signal.SIGINT):
             yield
 
-    def _nothing(self, number: int, frame: FrameType | None) -> None:
-        pass
-
     def _break(self, number: int, frame: FrameType | None) -> None:
-        signal.signal(number, self._nothing)
+        signal.signal(number, self._stop)
         raise KeyboardInterrupt
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -133,10 +130,12 @@ def run_turn(
         try:
             # Closed in every case: an open stream would keep the model from the next answer.
             with closing(cast("Generator[Piece, None, None]", start())) as stream:
-                if not interrupts.stopped:  # tokenizing a long prompt takes a while, too
+                # Tokenizing a long prompt takes a while, too.
+                if not interrupts.stopped and not interrupts.leaving:
                     for last in stream:
                         renderer.feed(last.text)
         finally:
+            interrupts.stopped = False
             renderer.finish()
     if last is None or last.finish_reason is None:
         return Answer(renderer.text, "cancelled")

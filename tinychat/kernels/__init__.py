@@ -1,9 +1,9 @@
 """The closed set of ops that the model is made of: their names, shapes and meaning.
 
-`Ops` is the contract. `reference.ReferenceOps` is its specification in plain torch, `cpu.CpuOps` runs it through
-the native extension, and `dispatch.select` chooses one when a model is loaded. Shape letters: T tokens now,
-S tokens the cache can hold, C width, H query heads, G kv heads, D head size, R rotary size, F mlp width,
-V vocabulary, K inputs, N outputs, Q group size.
+`Ops` is the contract. `reference.ReferenceOps` is its specification in plain torch, `cpu.CpuOps`
+runs it through the native extension, and `dispatch.select` chooses one when a model is loaded.
+Shape letters: T tokens now, S tokens the cache can hold, C width, H query heads, G kv heads, D
+head size, R rotary size, F mlp width, V vocabulary, K inputs, N outputs, Q group size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 
 @dataclass(frozen=True)
 class PackedWeight:
-    """A low-bit weight in the private layout of the `Ops` that packed it; only that `Ops` may read `data`.
+    """A low-bit weight in the private layout of the `Ops` that packed it; only that `Ops` may read
+    `data`.
 
     Attributes:
         data: uint8, the packed bytes.
@@ -54,7 +55,8 @@ class AttentionShape:
         kv_heads: G, key and value heads; H is a multiple of G.
         head_dim: D.
         scale: factor on q·k, usually D ** -0.5.
-        window: a query at position i sees the keys at positions i - window < j <= i; 0 for all j <= i.
+        window: a query at position i sees the keys at positions i - window < j <= i; 0 for all j
+            <= i.
     """
 
     heads: int
@@ -66,9 +68,11 @@ class AttentionShape:
 
 @dataclass(frozen=True)
 class SamplingRule:
-    """How one token is drawn: repetition penalty, then temperature, then top-k, top-p and min-p, then the draw.
+    """How one token is drawn: repetition penalty, then temperature, then top-k, top-p and min-p,
+    then the draw.
 
-    `temperature` 0 is greedy (the penalty still counts); `top_k` 0, `top_p` 1 and `min_p` 0 are off.
+    `temperature` 0 is greedy (the penalty still counts); `top_k` 0, `top_p` 1 and `min_p` 0 are
+    off.
     """
 
     temperature: float
@@ -100,7 +104,9 @@ class Ops(ABC):
     can_record = False
 
     def record(self) -> AbstractContextManager[RecordedPlan]:
-        """Inside `with ops.record() as plan:` ops are noted, not run; their outputs are allocated as usual."""
+        """Inside `with ops.record() as plan:` ops are noted, not run; their outputs are allocated
+        as usual.
+        """
         raise KernelError(f"{self.name} cannot record")
 
     def close(self) -> None:
@@ -134,7 +140,8 @@ class Ops(ABC):
         Args:
             x: [T, C]. With `residual`, the branch to add.
             weight: [C] float32.
-            residual: [T, C]; if given it is changed in place, residual += x, and the sum is what is normalized.
+            residual: [T, C]; if given it is changed in place, residual += x, and the sum is what
+                is normalized.
         Returns: [T, C].
         """
 
@@ -147,7 +154,9 @@ class Ops(ABC):
         eps: float,
         residual: Tensor | None = None,
     ) -> Tensor:
-        """(x - mean) / sqrt(var + eps) · weight + bias, over the last axis; `residual` as in `rms_norm`."""
+        """(x - mean) / sqrt(var + eps) · weight + bias, over the last axis; `residual` as in
+        `rms_norm`.
+        """
 
     @abstractmethod
     def add(self, x: Tensor, y: Tensor) -> Tensor:
@@ -157,8 +166,8 @@ class Ops(ABC):
     def matmul_w4(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
         """Multiply activations by a packed 4-bit weight: x @ dequantize(weight).T + bias.
 
-        The CPU rounds x to int8 with one scale per row and group of inputs, sums in int32 inside a group and
-        in float32 across groups.
+        The CPU rounds x to int8 with one scale per row and group of inputs, sums in int32 inside a
+        group and in float32 across groups.
 
         Args:
             x: [T, K].
@@ -182,17 +191,19 @@ class Ops(ABC):
         rope: tuple[Tensor, Tensor] | None = None,
         alibi: Tensor | None = None,
     ) -> Tensor:
-        """Rotate q and k, append k and v to the cache, and attend causally: one op for a chunk and for a token.
+        """Rotate q and k, append k and v to the cache, and attend causally: one op for a chunk and
+        for a token.
 
-        Token t of the call stands at position start + t. Rotation is the half-split (NeoX) form over the first R
+        Token t of the call stands at position start + t. Rotation is the half-split (NeoX) form
+        over the first R
         of D dimensions: (a, b) -> (a·cos - b·sin, b·cos + a·sin) with a = x[0:R/2], b = x[R/2:R].
 
         Args:
             qkv: [T, (H + 2G)·D], the heads of q, then k, then v. Not changed.
-            keys, values: [G, S, D] float32, float16 or bfloat16, one layer's cache; positions start..start+T-1 are
-                written (k after rotation), earlier ones read.
-            start: [1] int32, read when the op runs, so that a recorded step can be replayed; the caller ensures
-                start + T <= S.
+            keys, values: [G, S, D] float32, float16 or bfloat16, one layer's cache; positions
+                start..start+T-1 are written (k after rotation), earlier ones read.
+            start: [1] int32, read when the op runs, so that a recorded step can be replayed; the
+                caller ensures start + T <= S.
             shape: heads, scale and window.
             rope: (cos, sin), each [at least S, R/2] float32; None for no rotation.
             alibi: [H] float32, added to the scaled score as alibi[h] · (j - i).
@@ -201,7 +212,9 @@ class Ops(ABC):
 
     @abstractmethod
     def gated_activation(self, x: Tensor, kind: Activation) -> Tensor:
-        """act(gate) · up, where x [T, 2F] holds gate in its first F columns and up in the rest. Returns [T, F]."""
+        """act(gate) · up, where x [T, 2F] holds gate in its first F columns and up in the rest.
+        Returns [T, F].
+        """
 
     @abstractmethod
     def activation(self, x: Tensor, kind: Activation) -> Tensor:
@@ -211,9 +224,10 @@ class Ops(ABC):
     def sample(self, logits: Tensor, rule: SamplingRule, recent: Tensor, uniform: float) -> int:
         """Choose one token.
 
-        The penalty divides a positive logit and multiplies a negative one, once per distinct id in `recent`. Of equal
-        logits the lowest id counts as larger. The draw takes the first token, in descending order of
-        probability, at which the cumulative probability of the kept tokens exceeds `uniform` of their sum.
+        The penalty divides a positive logit and multiplies a negative one, once per distinct id in
+        `recent`. Of equal logits the lowest id counts as larger. The draw takes the first token,
+        in descending order of probability, at which the cumulative probability of the kept tokens
+        exceeds `uniform` of their sum.
 
         Args:
             logits: [V]. Not changed. NaN counts as minus infinity.

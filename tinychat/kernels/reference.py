@@ -99,7 +99,7 @@ class ReferenceOps(Ops):
         tokens = qkv.shape[0]
         first = int(start)
         end = first + tokens
-        qkv = qkv.view(tokens, -1, head_dim).transpose(0, 1)  # [H + 2G, T, D]
+        qkv = qkv.view(tokens, heads + 2 * kv_heads, head_dim).transpose(0, 1)  # [H + 2G, T, D]
         q, k, v = torch.split(qkv, [heads, kv_heads, kv_heads])
         if rope is not None:
             cos, sin = (table[first:end] for table in rope)  # [T, R/2]
