@@ -1,4 +1,4 @@
-"""The documentation: its commands exist, its quoted help is the real one, its links lead somewhere."""
+"""The documentation: its commands exist, its quoted help is real, its links lead somewhere."""
 
 from __future__ import annotations
 

@@ -50,7 +50,9 @@ STOP_BYTES = 256
 # Chat.
 TEMPLATE_BYTES = 256 * KIB
 TEMPLATE_SECONDS = 2.0  # to compile it, and again for every rendering
-TEMPLATE_OUTPUT_PER_TOKEN = 8  # bytes of rendered text per token of context
+# Bytes of rendered text per token of context. A control token alone has up to 20, so that a chat of
+# many short messages would hit a smaller cap before its context is full.
+TEMPLATE_OUTPUT_PER_TOKEN = 32
 TEMPLATE_MEMORY = 512 * MIB
 MESSAGES = 4096
 MESSAGE_BYTES = 4 * MIB

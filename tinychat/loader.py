@@ -83,7 +83,7 @@ def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
         head_bits = {"int4": 4, "fp16": 16}.get(lm_head, 8)
         return low_bit_bytes(blocks, bits, 128) + head * head_bits // 8
     size = 4 if weights == "fp32" or (weights == "auto" and config.torch_dtype == "float32") else 2
-    return (blocks + (head if not config.tie_word_embeddings else 0)) * size
+    return (blocks + head) * size
 
 
 def load_model(

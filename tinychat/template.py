@@ -49,7 +49,7 @@ class ChatTemplate:
 
     Attributes:
         source: the template's text.
-        max_output: bytes that a rendering may have; set it to 8 for each token of context.
+        max_output: bytes that a rendering may have; set it to what fits the context.
     """
 
     def __init__(

@@ -17,8 +17,10 @@ namespace {
 // and 8 such pairs below 2^15, so 4-bit codes are exact; two products of an 8-bit code do not fit,
 // so those are widened first.
 struct DotAvx2 {
+  static constexpr bool kTwoChains = false;
+
   template <int kBits, int kTokens>
-  static __m256i dot(__m256i sum, const __m256i* codes, const std::int8_t* quads) {
+  static void add_dots(__m256i& sum, __m256i&, const __m256i* codes, const std::int8_t* quads) {
     if constexpr (kBits == 4) {
       __m256i pairs = _mm256_maddubs_epi16(codes[0], broadcast256(quads));
 #pragma GCC unroll 8
@@ -27,7 +29,7 @@ struct DotAvx2 {
             _mm256_maddubs_epi16(codes[i], broadcast256(quads + i * kTokens * 4));
         pairs = _mm256_add_epi16(pairs, products);
       }
-      return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     } else {
 #pragma GCC unroll 8
       for (int i = 0; i < kQuadsPerStep; ++i) {
@@ -39,7 +41,6 @@ struct DotAvx2 {
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even_codes, even));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(odd_codes, odd));
       }
-      return sum;
     }
   }
 };

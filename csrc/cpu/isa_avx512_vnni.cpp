@@ -13,12 +13,16 @@ namespace {
 struct Vector512 {
   static constexpr int kRows = 16;
   static constexpr int kMaxTokens = 16;
+  static constexpr bool kTwoChains = true;
   using Int = __m512i;
   using Float = __m512;
 
   static Int load(const std::uint8_t* from) { return _mm512_loadu_si512(from); }
   static Int low_nibbles(Int bytes) { return _mm512_and_si512(bytes, _mm512_set1_epi8(15)); }
   static Int high_nibbles(Int bytes) { return low_nibbles(_mm512_srli_epi16(bytes, 4)); }
+  static Int high_nibbles_times_16(Int bytes) {
+    return _mm512_and_si512(bytes, _mm512_set1_epi8(-16));
+  }
   static Int load_zeros(const std::uint8_t* from) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
   }
@@ -26,19 +30,19 @@ struct Vector512 {
   static Int times(Int zeros, std::int32_t minus_sum) {
     return _mm512_madd_epi16(zeros, _mm512_set1_epi32(minus_sum));
   }
+  static Int no_dots() { return _mm512_setzero_si512(); }
   template <int kBits, int kTokens>
-  static Int dot(Int sum, const Int* codes, const std::int8_t* quads) {
-    // One chain of dependent products would be slower than memory, so a few tokens get two of them.
-    Int other = _mm512_setzero_si512();
+  static void add_dots(Int& even, Int& odd, const Int* codes, const std::int8_t* quads) {
 #pragma GCC unroll 8
     for (int i = 0; i < kQuadsPerStep; ++i) {
       std::int32_t quad;
       __builtin_memcpy(&quad, quads + i * kTokens * 4, sizeof quad);
-      Int& to = kTokens <= 2 && i % 2 == 1 ? other : sum;
+      Int& to = i % 2 == 0 ? even : odd;
       to = _mm512_dpbusd_epi32(to, codes[i], _mm512_set1_epi32(quad));
     }
-    return kTokens <= 2 ? _mm512_add_epi32(sum, other) : sum;
   }
+  static Int sum(Int a, Int b) { return _mm512_add_epi32(a, b); }
+  static Int divide_by_16(Int dots) { return _mm512_srai_epi32(dots, 4); }
   static Float load_scales(const std::uint8_t* from) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
   }

@@ -10,16 +10,16 @@ namespace {
 // --- matmul_w4, matmul_w8 ---
 
 struct DotAvxVnni {
+  static constexpr bool kTwoChains = true;
+
   template <int kBits, int kTokens>
-  static __m256i dot(__m256i sum, const __m256i* codes, const std::int8_t* quads) {
-    // One chain of dependent products would be slower than memory, so a few tokens get two of them.
-    __m256i other = _mm256_setzero_si256();
+  static void add_dots(__m256i& even, __m256i& odd, const __m256i* codes,
+                       const std::int8_t* quads) {
 #pragma GCC unroll 8
     for (int i = 0; i < kQuadsPerStep; ++i) {
-      __m256i& to = kTokens <= 2 && i % 2 == 1 ? other : sum;
+      __m256i& to = i % 2 == 0 ? even : odd;
       to = _mm256_dpbusd_avx_epi32(to, codes[i], broadcast256(quads + i * kTokens * 4));
     }
-    return kTokens <= 2 ? _mm256_add_epi32(sum, other) : sum;
   }
 };
 

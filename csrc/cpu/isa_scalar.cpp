@@ -65,7 +65,7 @@ void matmul_tile(const Packing& packing, const std::uint8_t* tile, const TokenTi
   for (int t = 0; t < tokens; ++t) {
     float sum[kTileRows] = {};
     for (std::size_t g = 0; g < packing.groups(); ++g) {
-      const std::uint8_t* zeros = tile + Packing::zeros(g);
+      const std::uint8_t* zeros = tile + packing.zeros(g);
       const std::size_t column = g * static_cast<std::size_t>(tokens) + static_cast<std::size_t>(t);
       std::int32_t acc[kTileRows];
       for (int r = 0; r < kTileRows; ++r) acc[r] = zeros[r] * x.minus_sums[column];
@@ -85,7 +85,7 @@ void matmul_tile(const Packing& packing, const std::uint8_t* tile, const TokenTi
       }
       for (int r = 0; r < kTileRows; ++r) {
         std::uint16_t scale;
-        std::memcpy(&scale, tile + Packing::scales(g) + 2 * r, sizeof scale);
+        std::memcpy(&scale, tile + packing.scales(g) + 2 * r, sizeof scale);
         sum[r] += static_cast<float>(acc[r]) * x.scales[column] * half_to_float(scale);
       }
     }

@@ -14,18 +14,24 @@ namespace {
 // one row a lane.
 constexpr int kQuadsPerStep = kStepInputs / 4;
 
-// How far ahead of the line being read the next ones are requested; a tile follows a tile, so it is
-// never wasted.
-constexpr std::size_t kPrefetchBytes = 2048;
+// Processors prefetch a stream by themselves but stop at each page of 4096 bytes, so every fourth line one of the next
+// page is requested, into the second level: that starts the next stream early. A tile follows a tile, so it is not
+// wasted.
+constexpr std::size_t kPrefetchBytes = 4096;
+constexpr int kPrefetchEvery = 4;
 
 template <class V, int kBits, int kTokens>
 void matmul_tile(const Packing& packing, const std::uint8_t* tile, const TokenTile& x,
                  const float* bias, float* out, std::size_t out_stride) {
   constexpr int kParts = kTileRows / V::kRows;
   constexpr int kLinesPerStep = kBits == 4 ? 4 : 8;
-  const int groups = static_cast<int>(packing.groups());
+  // One chain of dependent products would be slower than memory, so a few tokens get two: even and odd quads. The odd
+  // ones of 4-bit codes are the high nibbles, which may then stay where they are and count 16 times.
+  constexpr bool kTwoChains = V::kTwoChains && kTokens <= 2;
+  const std::size_t groups = packing.groups();
+  const std::size_t group_bytes = packing.group_bytes();
   const int steps = packing.group / kStepInputs;
-  const std::uint8_t* line = tile + packing.header_bytes();
+  const std::uint8_t* line = tile;
   const std::uint8_t* head = tile;
   const std::int8_t* quads = x.codes;
   const float* scales = x.scales;
@@ -35,43 +41,54 @@ void matmul_tile(const Packing& packing, const std::uint8_t* tile, const TokenTi
   for (int part = 0; part < kParts; ++part) {
     for (int t = 0; t < kTokens; ++t) sums[part][t] = V::zero();
   }
-  for (int g = 0; g < groups; ++g) {
+  for (std::size_t g = 0; g < groups; ++g) {
+    if (g % kBlockGroups == 0) {
+      head = line;
+      line += Packing::head_bytes(groups - g < kBlockGroups ? groups - g : kBlockGroups);
+    }
     for (int part = 0; part < kParts; ++part) {
-      const auto zeros = V::load_zeros(head + kTileRows * 2 + part * V::kRows);
+      const auto zeros = V::load_zeros(head + Packing::kZerosInHead + part * V::kRows);
       typename V::Int dots[kTokens];
+      typename V::Int odd_dots[kTokens];
 #pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) dots[t] = V::times(zeros, minus_sums[t]);
+      for (int t = 0; t < kTokens; ++t) {
+        dots[t] = V::times(zeros, minus_sums[t]);
+        odd_dots[t] = V::no_dots();
+      }
       for (int s = 0; s < steps; ++s) {
         const std::uint8_t* step = line + s * kLinesPerStep * kLineBytes + part * V::kRows * 4;
         typename V::Int codes[kQuadsPerStep];
 #pragma GCC unroll 8
         for (int i = 0; i < kLinesPerStep; ++i) {
           const auto bytes = V::load(step + i * kLineBytes);
-          if (part == 0 && kTokens <= 4) {
+          if (part == 0 && kTokens <= 4 && i % kPrefetchEvery == 0) {
             _mm_prefetch(reinterpret_cast<const char*>(step + i * kLineBytes + kPrefetchBytes),
-                         _MM_HINT_T0);
+                         _MM_HINT_T1);
           }
           if constexpr (kBits == 4) {
             codes[2 * i] = V::low_nibbles(bytes);
-            codes[2 * i + 1] = V::high_nibbles(bytes);
+            codes[2 * i + 1] = kTwoChains ? V::high_nibbles_times_16(bytes) : V::high_nibbles(bytes);
           } else {
             codes[i] = bytes;
           }
         }
 #pragma GCC unroll 16
         for (int t = 0; t < kTokens; ++t) {
-          dots[t] = V::template dot<kBits, kTokens>(dots[t], codes,
-                                                    quads + (s * kQuadsPerStep * kTokens + t) * 4);
+          V::template add_dots<kBits, kTokens>(dots[t], kTwoChains ? odd_dots[t] : dots[t], codes,
+                                               quads + (s * kQuadsPerStep * kTokens + t) * 4);
         }
       }
       const auto weight_scales = V::load_scales(head + part * V::kRows * 2);
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
+        if constexpr (kTwoChains) {
+          dots[t] = V::sum(dots[t], kBits == 4 ? V::divide_by_16(odd_dots[t]) : odd_dots[t]);
+        }
         sums[part][t] = V::add_scaled(sums[part][t], dots[t], scales[t], weight_scales);
       }
     }
-    line += packing.group_bytes();
-    head += Packing::kHeadBytes;
+    line += group_bytes;
+    head += Packing::kHeadStride;
     quads += packing.group * kTokens;
     scales += kTokens;
     minus_sums += kTokens;
@@ -102,6 +119,7 @@ template <class Dot>
 struct Vector256 {
   static constexpr int kRows = 8;
   static constexpr int kMaxTokens = 4;
+  static constexpr bool kTwoChains = Dot::kTwoChains;
   using Int = __m256i;
   using Float = __m256;
 
@@ -110,6 +128,9 @@ struct Vector256 {
   }
   static Int low_nibbles(Int bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi8(15)); }
   static Int high_nibbles(Int bytes) { return low_nibbles(_mm256_srli_epi16(bytes, 4)); }
+  static Int high_nibbles_times_16(Int bytes) {
+    return _mm256_and_si256(bytes, _mm256_set1_epi8(-16));
+  }
   static Int load_zeros(const std::uint8_t* from) {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
   }
@@ -117,10 +138,13 @@ struct Vector256 {
   static Int times(Int zeros, std::int32_t minus_sum) {
     return _mm256_madd_epi16(zeros, _mm256_set1_epi32(minus_sum));
   }
+  static Int no_dots() { return _mm256_setzero_si256(); }
   template <int kBits, int kTokens>
-  static Int dot(Int sum, const Int* codes, const std::int8_t* quads) {
-    return Dot::template dot<kBits, kTokens>(sum, codes, quads);
+  static void add_dots(Int& even, Int& odd, const Int* codes, const std::int8_t* quads) {
+    Dot::template add_dots<kBits, kTokens>(even, odd, codes, quads);
   }
+  static Int sum(Int a, Int b) { return _mm256_add_epi32(a, b); }
+  static Int divide_by_16(Int dots) { return _mm256_srai_epi32(dots, 4); }
   static Float load_scales(const std::uint8_t* from) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
   }

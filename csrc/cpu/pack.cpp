@@ -24,10 +24,15 @@ struct Row {
         tile(args.packed + static_cast<std::size_t>(row / kTileRows) * args.packing.tile_bytes()),
         lane(row % kTileRows) {}
 
-  std::uint8_t* scale(std::size_t g) const { return tile + Packing::scales(g) + 2 * lane; }
-  std::uint8_t* zero(std::size_t g) const { return tile + Packing::zeros(g) + lane; }
-  std::uint8_t* quad(const Packing& packing, std::size_t line) const {
-    return tile + packing.header_bytes() + line * kLineBytes + 4 * lane;
+  std::uint8_t* scale(const Packing& packing, std::size_t g) const {
+    return tile + packing.scales(g) + 2 * lane;
+  }
+  std::uint8_t* zero(const Packing& packing, std::size_t g) const {
+    return tile + packing.zeros(g) + lane;
+  }
+  // This row's part of the first line of a group; that of the next line is kLineBytes further.
+  std::uint8_t* quads(const Packing& packing, std::size_t g) const {
+    return tile + packing.lines(g) + 4 * lane;
   }
 };
 
@@ -53,34 +58,42 @@ void store_codes(std::uint8_t* codes, int n, std::uint32_t four) {
 void pack_row(const PackArgs& args, int row) {
   const Packing& packing = args.packing;
   const Row place(args, row);
+  const int width = packing.inputs_per_line();
   for (std::size_t g = 0; g < packing.groups(); ++g) {
     const std::size_t from = args.groups == 1 ? 0 : g;
-    std::memcpy(place.scale(g), place.scales + from, sizeof(std::uint16_t));
-    *place.zero(g) = place.zeros[from];
-  }
-  const int width = packing.inputs_per_line();
-  for (int k = 0; k < packing.cols; k += width) {
-    std::uint32_t four = load_codes(place.codes + k, packing.cols - k);
-    if (width == 8) four |= load_codes(place.codes + k + 4, packing.cols - k - 4) << 4;
-    std::memcpy(place.quad(packing, static_cast<std::size_t>(k / width)), &four, sizeof four);
+    std::memcpy(place.scale(packing, g), place.scales + from, sizeof(std::uint16_t));
+    *place.zero(packing, g) = place.zeros[from];
+
+    std::uint8_t* quad = place.quads(packing, g);
+    const int begin = static_cast<int>(g) * packing.group;
+    const int end = std::min(packing.cols, begin + packing.group);
+    for (int k = begin; k < end; k += width, quad += kLineBytes) {
+      std::uint32_t four = load_codes(place.codes + k, end - k);
+      if (width == 8) four |= load_codes(place.codes + k + 4, end - k - 4) << 4;
+      std::memcpy(quad, &four, sizeof four);
+    }
   }
 }
 
 void unpack_row(const PackArgs& args, int row) {
+  constexpr std::uint32_t kLowNibbles = 0x0f0f0f0f;
   const Packing& packing = args.packing;
   const Row place(args, row);
   for (int g = 0; g < args.groups; ++g) {
-    std::memcpy(place.scales + g, place.scale(static_cast<std::size_t>(g)), sizeof(std::uint16_t));
-    place.zeros[g] = *place.zero(static_cast<std::size_t>(g));
+    const auto group = static_cast<std::size_t>(g);
+    std::memcpy(place.scales + g, place.scale(packing, group), sizeof(std::uint16_t));
+    place.zeros[g] = *place.zero(packing, group);
   }
-  constexpr std::uint32_t kLowNibbles = 0x0f0f0f0f;
   const int width = packing.inputs_per_line();
-  for (int k = 0; k < packing.cols; k += width) {
-    std::uint32_t four;
-    std::memcpy(&four, place.quad(packing, static_cast<std::size_t>(k / width)), sizeof four);
-    store_codes(place.codes + k, packing.cols - k, width == 8 ? four & kLowNibbles : four);
-    if (width == 8) {
-      store_codes(place.codes + k + 4, packing.cols - k - 4, four >> 4 & kLowNibbles);
+  for (std::size_t g = 0; g < packing.groups(); ++g) {
+    const std::uint8_t* quad = place.quads(packing, g);
+    const int begin = static_cast<int>(g) * packing.group;
+    const int end = std::min(packing.cols, begin + packing.group);
+    for (int k = begin; k < end; k += width, quad += kLineBytes) {
+      std::uint32_t four;
+      std::memcpy(&four, quad, sizeof four);
+      store_codes(place.codes + k, end - k, width == 8 ? four & kLowNibbles : four);
+      if (width == 8) store_codes(place.codes + k + 4, end - k - 4, four >> 4 & kLowNibbles);
     }
   }
 }

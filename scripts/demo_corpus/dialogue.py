@@ -40,8 +40,8 @@ WORLDS: tuple[tuple[int, Scenes], ...] = (
     (7, stories.SCENES),
     (13, unknown.SCENES),
 )
-# The same for the later part of training: facts are learned by then, but what needs copying from the
-# question (sums, words, names, heroes of stories) takes far longer.
+# The same for the later part of training: facts are learned by then, but what needs copying from
+# the question (sums, words, names, heroes of stories) takes far longer.
 LATE_WORLDS: tuple[tuple[int, Scenes], ...] = (
     (10, CHAT),
     (6, about.SCENES),

@@ -96,6 +96,7 @@ def test_help_names_every_command_and_alias(talk: Talk) -> None:
         ("/set stop " + "x" * 300, "at most 256"),
         ("/system @/no/such/file", "/no/such/file"),
         ("/system @/dev/zero", "regular file"),
+        ("/system @~nobody-of-that-name/x", "nobody known here"),
         ("/retry", "no answer"),
     ],
 )
@@ -282,6 +283,14 @@ def test_load_of_a_spoilt_file(talk: Talk, tmp_path: Path, spoil: Callable[[Path
     talk.say("/save x")
     spoil(tmp_path / "sessions/x.json")
     talk.refuses("/load x", "")
+
+
+def test_a_file_error_of_a_command_is_one_line(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("tinychat.cli.session.session_names", fail)
+    talk.refuses("/load", "permission denied")
 
 
 def test_an_error_in_a_turn_drops_the_turn_and_nothing_else(talk: Talk) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.fakes import FakeLLM
 from tests.cli.screen import Terminal, plain, state
+from tinychat.cli.conversation import Chat
 from tinychat.cli.repl import HINT, is_open, message_of
 
 # What prompt_toolkit and our renderer write: colours, cursor movements, modes of the terminal.
@@ -112,6 +113,20 @@ def test_continue_goes_on_with_the_last_conversation(tmp_path: Path) -> None:
         leave(terminal)
     assert len(contents(tmp_path)) == 4
     assert len(list((tmp_path / "autosave").iterdir())) == 2
+
+
+def test_a_bug_in_a_command_does_not_end_the_chat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Chat) -> dict[str, Any]:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(Chat, "settings", fail)  # the child is a fork
+    with Terminal(["chat"], tmp_path) as terminal:
+        terminal.prompt()
+        assert "tinychat: a bug: ZeroDivisionError: oops" in terminal.ask("/show params")
+        assert "You said: hello" in terminal.ask("hello")
+        leave(terminal)
 
 
 def test_nothing_to_continue(tmp_path: Path) -> None:

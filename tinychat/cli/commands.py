@@ -88,7 +88,10 @@ def system_prompt(text: str) -> str:
         return ""
     if not text.startswith("@"):
         return text
-    path = Path(text[1:]).expanduser()
+    try:
+        path = Path(text[1:]).expanduser()
+    except RuntimeError:
+        raise ArgumentError(f"{text[1:100]} is in the home folder of nobody known here") from None
     with open_regular(path) as file:
         data = file.read(MESSAGE_BYTES + 1)
     if len(data) > MESSAGE_BYTES:

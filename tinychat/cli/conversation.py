@@ -105,7 +105,7 @@ class Chat:
                 self._keep(Answer(renderer.text, "cancelled"))
                 raise
             self.session.messages = before
-            self._report(error)
+            self.report(error)
             return
         if answer.stopped and not answer.text:
             self.session.messages = before
@@ -119,7 +119,8 @@ class Chat:
         if self._autosave is not None:
             self._autosave = Autosave(self.folder)
 
-    def _report(self, error: Exception) -> None:
+    def report(self, error: Exception) -> None:
+        """Say in one line what went wrong, with the traceback before it if `debug`."""
         if self.debug:
             self.terminal.say("".join(traceback.format_exception(error)).rstrip())
         if isinstance(error, ContextLengthError):
@@ -136,7 +137,7 @@ class Chat:
             return
         try:
             self._autosave.save(self.session)
-        except TinyChatError as error:
+        except (TinyChatError, OSError) as error:
             self._autosave = None
             self.terminal.error(f"{error}; this conversation is no longer saved by itself")
 

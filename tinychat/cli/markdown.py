@@ -10,7 +10,7 @@ from typing import ClassVar
 from markdown_it import MarkdownIt
 from rich.cells import cell_len, chop_cells
 from rich.color import ColorSystem
-from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement
 from rich.segment import Segment
 from rich.text import Text
@@ -25,7 +25,10 @@ _THEME = Theme({"markdown.code": "cyan", "markdown.code_block": "cyan"})
 class LeftHeading(Heading):
     """A heading at the left, where text that is still growing does not jump about."""
 
-    LEVEL_ALIGN: ClassVar[dict[str, JustifyMethod]] = dict.fromkeys(Heading.LEVEL_ALIGN, "left")
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        text = self.text.copy()
+        text.justify = "left"
+        yield text
 
 
 class PlainCode(CodeBlock):

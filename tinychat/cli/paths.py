@@ -24,11 +24,11 @@ def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
     Raises: TinyChatError when neither the environment nor the system names a home folder.
     """
-    if environ.get("TINYCHAT_HOME"):
-        return Path(environ["TINYCHAT_HOME"]).expanduser()
-    if environ.get("XDG_STATE_HOME"):
+    if environ.get("XDG_STATE_HOME") and not environ.get("TINYCHAT_HOME"):
         return Path(environ["XDG_STATE_HOME"]) / "tinychat"
     try:
+        if environ.get("TINYCHAT_HOME"):
+            return Path(environ["TINYCHAT_HOME"]).expanduser()
         return Path.home() / ".local" / "state" / "tinychat"
     except RuntimeError:
         raise TinyChatError(

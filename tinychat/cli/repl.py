@@ -24,7 +24,7 @@ from prompt_toolkit.utils import is_dumb_terminal
 
 from tinychat.cli.commands import COMMANDS, run_command
 from tinychat.cli.conversation import Chat
-from tinychat.cli.paths import HISTORY_FILE, private_file
+from tinychat.cli.paths import HISTORY_FILE, private_file, reason
 from tinychat.cli.terminal import DIM
 from tinychat.errors import TinyChatError
 
@@ -73,19 +73,22 @@ def run_repl(chat: Chat, keep_history: bool) -> int:
                 chat.terminal.say(HINT, DIM)
             except EOFError:
                 break
-            except TinyChatError as error:
-                chat.terminal.error(error)
-            except OSError:
-                if not chat.interrupts.leaving:  # SIGHUP: the terminal went first
+            except OSError:  # of the terminal: a command's files raise no such thing
+                if not chat.interrupts.leaving:
                     raise
+            except Exception as error:
+                chat.report(error)
     return 128 + chat.interrupts.leaving if chat.interrupts.leaving else 0
 
 
 def handle(chat: Chat, line: str) -> None:
     """Do what one message or command asks for; raises TinyChatError, or EOFError to leave."""
     if line.startswith("/") and not line.startswith("//"):
-        with chat.interrupts.during_command():
-            run_command(chat, line)
+        try:
+            with chat.interrupts.during_command():
+                run_command(chat, line)
+        except OSError as error:
+            raise TinyChatError(f"{error.filename or 'a file'}: {reason(error)}") from error
     elif line.strip():
         chat.ask(message_of(line))
 
