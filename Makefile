@@ -20,6 +20,9 @@ ifeq ($(origin MODEL),command line)
 override MODEL := $(value MODEL)
 CHOSEN := "$$MODEL"
 endif
+ifneq ($(origin ARGS),command line)
+ARGS :=
+endif
 export PROMPT MODEL
 
 .DEFAULT_GOAL := help

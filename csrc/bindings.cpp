@@ -4,6 +4,8 @@
 #include <pybind11/stl.h>
 
 #include "arrays.h"
+#include "cpu/bandwidth.h"
+#include "cpu/memory.h"
 #include "cpu/plan.h"
 #include "cpu/select.h"
 
@@ -83,6 +85,10 @@ PYBIND11_MODULE(_cpu, module) {
         return Packing{bits, rows, cols, group}.bytes();
       },
       "bits"_a, "rows"_a, "cols"_a, "group"_a);
+  module.def(
+      "prefer_large_pages",
+      [](Address memory, std::size_t bytes) { prefer_large_pages(at<void>(memory), bytes); },
+      "memory"_a, "bytes"_a);
   const auto packer = [](void (*op)(Team&, const Isa&, const PackArgs&) noexcept) {
     return [op](Context& c, Address codes, Address scales, Address zeros, int groups,
                 Address packed, int bits, int rows, int cols, int group) {
@@ -100,7 +106,12 @@ PYBIND11_MODULE(_cpu, module) {
               "bits"_a, "rows"_a, "cols"_a, "group"_a, no_gil);
 
   // --- read_bandwidth ---
-  context.def("read_bandwidth", &Context::read_bandwidth, "bytes"_a, "repeats"_a, no_gil);
+  context.def(
+      "read_bandwidth",
+      [](Context& c, std::size_t bytes, int repeats) {
+        return read_bandwidth(c.pool(), c.isa(), bytes, repeats);
+      },
+      "bytes"_a, "repeats"_a, no_gil);
 
   // --- norm ---
   context.def(

@@ -1,20 +1,23 @@
 // The packed layout of 4- and 8-bit weights on the CPU, as index functions; pack.cpp writes it, the
 // kernels read it.
 //
-// A weight [N, K] is cut into tiles of 16 rows, and a tile is one stream of memory, read from its start to its end:
+// A weight [N, K] is cut into tiles of 16 rows, and a tile is one stream of memory, read from its
+// start to its end:
 //
-//   tile      = block of groups 0..3 | block of groups 4..7 | ...        (the last block may have fewer)
-//   block     = head, padded to 64 bytes | lines of its first group | lines of its second group | ...
-//   head      = per group: 16 fp16 scales (one a row), 16 uint8 zeros
-//   line, W4  = 64 bytes: byte 4 r + j holds row r; low nibble input 8 i + j, high nibble input 8 i + 4 + j   (j < 4)
-//   line, W8  = 64 bytes: byte 4 r + j holds row r, input 4 i + j
+//   tile      = block of groups 0..3 | block of groups 4..7 | ...        (the last block may have
+//   fewer) block     = head, padded to 64 bytes | lines of its first group | lines of its second
+//   group | ... head      = per group: 16 fp16 scales (one a row), 16 uint8 zeros line, W4  = 64
+//   bytes: byte 4 r + j holds row r; low nibble input 8 i + j, high nibble input 8 i + 4 + j   (j <
+//   4) line, W8  = 64 bytes: byte 4 r + j holds row r, input 4 i + j
 //
-// so that a 32-bit lane of a line is one row, and a dot product of bytes with four broadcast inputs leaves each row's
-// sum in its own lane. Heads of four groups fill whole lines, and are short enough that going on behind them is not a
-// jump for the processor's prefetcher: one head a tile, 768 bytes for K = 2048, halved the speed from memory.
+// so that a 32-bit lane of a line is one row, and a dot product of bytes with four broadcast inputs
+// leaves each row's sum in its own lane. Heads of four groups fill whole lines, and are short
+// enough that going on behind them is not a jump for the processor's prefetcher: one head a tile,
+// 768 bytes for K = 2048, halved the speed from memory.
 //
-// A group is 32, 64 or 128 inputs. A weight with one scale a row is packed as groups of 128 that repeat it, because
-// activations are rounded group by group. Rows and inputs that only fill a tile or group are zero.
+// A group is 32, 64 or 128 inputs. A weight with one scale a row is packed as groups of 128 that
+// repeat it, because activations are rounded group by group. Rows and inputs that only fill a tile
+// or group are zero.
 #pragma once
 
 #include <cstddef>

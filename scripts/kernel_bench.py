@@ -14,7 +14,6 @@ import argparse
 import json
 import statistics
 import time
-from dataclasses import replace
 
 import torch
 
@@ -74,7 +73,7 @@ def measure(ops: CpuOps, shape: tuple[int, int, int, int], tokens: int, repeats:
     packed = ops.pack(weight)
     check(ops, weight, packed)
     copies = max(1, COLD_BYTES // packed.nbytes) if tokens == 1 else 1
-    weights = [packed] + [replace(packed, data=packed.data.clone()) for _ in range(copies - 1)]
+    weights = [packed] + [ops.pack(weight) for _ in range(copies - 1)]
     x = torch.randn((tokens, cols))
     with ops.record() as plan:
         for each in weights:

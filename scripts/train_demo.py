@@ -30,10 +30,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-STEPS = 4200
+STEPS = 5200
 SMOKE_STEPS = 150
 WARMUP_STEPS = 100
-DECAY_SHARE = 0.3
+DECAY_SHARE = 0.435
 PEAK_LEARNING_RATE = 2e-3
 TOKENS_PER_BATCH = 2048
 SAVE_EVERY = 100

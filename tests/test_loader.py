@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -69,6 +72,83 @@ def test_unused_tensors_come_in_one_message_with_a_cap() -> None:
     assert "30 tensors are not used" in str(caught.value)
     assert "model.extra.19" in str(caught.value) and "model.extra.20" not in str(caught.value)
     assert "and 10 more" in str(caught.value)
+
+
+def test_missing_and_unused_tensors_come_together() -> None:
+    """Another naming scheme is one error: what was looked for beside what is there."""
+    config = parse_config(LLAMA)
+    sound = tensors(config)
+    weights = {
+        name.replace("mlp.", "ffn.").replace("norm.weight", "norm.scale"): value
+        for name, value in sound.items()
+    } | {"x\n\x1b[2J": torch.zeros(1)}
+    with pytest.raises(CheckpointError) as caught:
+        load_model(StateDict(weights), config, OPS, 64)
+    message = str(caught.value)
+    missing, unused = message.split("; ")
+    assert missing.startswith("11 tensors are missing: ")
+    assert "'model.layers.1.mlp.down_proj.weight'" in missing and "'model.norm.weight'" in missing
+    assert unused.startswith("12 tensors are not used by this architecture: ")
+    assert "'model.layers.1.ffn.down_proj.weight'" in unused and "'model.norm.scale'" in unused
+    assert "q_proj" not in message and message.isprintable()
+
+    many = {f"layers.{number:02}": torch.zeros(1) for number in range(25)}
+    with pytest.raises(CheckpointError, match=r"; 25 tensors .*'layers\.19' and 5 more$"):
+        load_model(
+            StateDict({"model.norm.weight": sound["model.norm.weight"], **many}), config, OPS, 64
+        )
+    load_model(StateDict(sound), config, OPS, 64)
+
+
+@pytest.mark.parametrize("part", ["qzeros", "scales", "qweight"])
+def test_a_packed_module_that_lacks_a_part(part: str) -> None:
+    config = parse_config({**LLAMA, "quantization_config": AWQ})
+    packed, _ = awq_tensors(config)
+    name = f"model.layers.1.mlp.up_proj.{part}"
+    value = packed.pop(name)
+    wanted = name.replace("qweight", "weight")
+    with pytest.raises(CheckpointError, match=rf"1 tensor is missing: '{re.escape(wanted)}'"):
+        load_model(StateDict(packed), config, OPS, 64)
+    load_model(StateDict({**packed, name: value}), config, OPS, 64)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("qweight", lambda value: value[:, :-1]),
+        ("qweight", lambda value: value[:-1]),
+        ("qweight", lambda value: value.t().contiguous()),
+        ("qzeros", lambda value: value[:-1]),
+        ("qzeros", lambda value: value[:, :-1]),
+        ("scales", lambda value: value[:, :-1]),
+        ("scales", lambda value: torch.full_like(value, float("nan"))),
+        ("scales", lambda value: value.double()),
+    ],
+)
+def test_packed_parts_that_disagree_never_reach_a_kernel(
+    part: str, change: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 9: refused while the first layer is read."""
+    config = parse_config({**LLAMA, "quantization_config": AWQ})
+    packed, _ = awq_tensors(config)
+    name = f"model.layers.0.self_attn.q_proj.{part}"
+    ops = CpuOps(threads=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(CpuOps, "pack", lambda self, weight: pytest.fail("a kernel was called"))
+        with pytest.raises(CheckpointError, match=r"q_proj"):
+            load_model(StateDict({**packed, name: change(packed[name])}), config, ops, 64)
+    load_model(StateDict(packed), config, ops, 64)
+
+
+@pytest.mark.parametrize("group", [0, -2, 1, 3, 2**31, 128, 96])
+def test_a_group_size_that_the_tensors_do_not_have(group: int) -> None:
+    """Case 9: most by the config, the rest by the shapes; -1 would be the whole row."""
+    config = parse_config({**LLAMA, "quantization_config": AWQ})
+    packed, _ = awq_tensors(config)
+    with pytest.raises(CheckpointError, match="group_size|scales|qzeros"):
+        wrong = parse_config({**LLAMA, "quantization_config": {**AWQ, "group_size": group}})
+        load_model(StateDict(packed), wrong, OPS, 64)
+    load_model(StateDict(packed), config, OPS, 64)
 
 
 def test_tensors_that_no_model_reads_are_ignored() -> None:

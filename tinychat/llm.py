@@ -25,7 +25,7 @@ from tinychat.kernels import Ops
 from tinychat.kernels.dispatch import select
 from tinychat.loader import HEADS, WEIGHTS, Source, Summary, load_model, weight_bytes
 from tinychat.memory import choose_context
-from tinychat.sampler import DEFAULTS, SamplingParams, TokenLogprob
+from tinychat.sampler import DEFAULTS, SamplingParams, TokenLogprob, check_bounds
 from tinychat.stop import StopMatcher
 from tinychat.template import ChatTemplate
 from tinychat.tokenizer import Tokenizer
@@ -88,7 +88,7 @@ class Gate:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        if self._owner == threading.get_ident():
+        if self.is_mine():
             raise TinyChatError(
                 "a stream of this model is still open in this thread; finish or close it first"
             )
@@ -99,9 +99,17 @@ class Gate:
             finally:
                 self._owner = None
 
+    def is_mine(self) -> bool:
+        """Whether this thread has a generation open."""
+        return self._owner == threading.get_ident()
+
 
 class LLM:
-    """A loaded model. Made by `load`; a context manager; safe to call from several threads."""
+    """A loaded model. Made by `load`; a context manager; safe to call from several threads.
+
+    Attributes:
+        warnings: what was wrong with the folder and could be ignored, one line each.
+    """
 
     def __init__(
         self,
@@ -112,9 +120,11 @@ class LLM:
         defaults: SamplingParams = DEFAULTS,
         summary: Summary | None = None,
         close: Callable[[], None] = lambda: None,
+        warnings: Sequence[str] = (),
     ) -> None:
         self.engine, self.config = engine, config
         self.template, self.default_params, self.summary = template, defaults, summary
+        self.warnings = tuple(warnings)
         self._tokenizer, self._close = tokenizer, close
         self._gate = Gate()
         self._closed = False
@@ -248,11 +258,16 @@ class LLM:
         self.engine.cancelled.set()
 
     def close(self) -> None:
-        """Stop what runs, then free the threads and the mapping. Calling it again does nothing."""
+        """Stop what runs, then free the threads and the mapping. Calling it again does nothing.
+
+        With a stream open in this thread, they are freed when that one ends.
+        """
         if self._closed:
             return
         self._closed = True
         self.cancel()
+        if self._gate.is_mine():
+            return
         with self._gate.hold():
             self._close()
 
@@ -286,12 +301,16 @@ class LLM:
         with self._gate.hold():
             self._check_open()
             assembler = TextAssembler(self._tokenizer, params.stop, at_start)
-            for step in self.engine.stream(ids, params):
-                piece = assembler.piece(step)
-                if piece is not None:
-                    yield piece
-                if piece is not None and piece.finish_reason is not None:
-                    return
+            try:
+                for step in self.engine.stream(ids, params):
+                    piece = assembler.piece(step)
+                    if piece is not None:
+                        yield piece
+                    if piece is not None and piece.finish_reason is not None:
+                        return
+            finally:
+                if self._closed:
+                    self._close()
 
 
 class TextAssembler:
@@ -399,8 +418,8 @@ def load(
     Raises: TinyChatError and its subclasses, see `tinychat.errors`.
     """
     check_choices(device=device, weights=weights, kv_cache=kv_cache, lm_head=lm_head)
-    if threads is not None and not 1 <= threads <= 1024:
-        raise ArgumentError(f"threads={threads} is out of range; expected 1 to 1024")
+    check_bounds("threads", threads, int, 1, 1024)
+    check_bounds("max_context", max_context, int, 1, limits.POSITIONS)
 
     folder = resolve_model(model, offline=offline)
     config = load_config(folder)
@@ -473,7 +492,8 @@ def build(
         close()
 
     defaults = defaults_from(generation) if generation else DEFAULTS
-    return LLM(engine, config, tokenizer, template, defaults, summary, close_all)
+    warnings = generation.warnings if generation else ()
+    return LLM(engine, config, tokenizer, template, defaults, summary, close_all, warnings)
 
 
 def check_choices(**given: object) -> None:

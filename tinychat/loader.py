@@ -8,7 +8,7 @@ joined.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from tinychat.config import ModelConfig
 from tinychat.errors import ArgumentError, CheckpointError, UnsupportedModelError
 from tinychat.families import FAMILIES
+from tinychat.jsonfile import shown
 from tinychat.kernels import AttentionShape, Ops
 from tinychat.memory import low_bit_bytes, matrix_elements
 from tinychat.nn.attention import Attention, PositionTables
@@ -34,6 +35,10 @@ INTEGERS = {"int8": 8, "int4": 4}
 WEIGHTS = ("auto", *FLOATS, *INTEGERS)
 HEADS = ("auto", "fp16", "int8", "int4")
 NAMES_SHOWN = 20
+NAME_WIDTH = 100
+UNUSED = "not used by this architecture"
+# What a module's tensors are called, in floating point and packed.
+PARTS = ("weight", "bias", "qweight", "qzeros", "scales")
 
 
 class Source(Protocol):
@@ -123,7 +128,7 @@ class Loader:
         self._linears_done = 0
 
     def load(self, context: int) -> tuple[Decoder, Summary]:
-        self.check_missing()
+        self.check_names()
         config = self.config
         positions = position_tables(config, context)
         blocks = [self.block(i, positions) for i in range(config.num_layers)]
@@ -152,28 +157,43 @@ class Loader:
         embed, head = self.prefix("embed"), self.prefix("head")
         return head if self.config.tie_word_embeddings and not self.has(embed) else embed
 
-    def check_missing(self) -> None:
-        """Raise one error with every module that is not there."""
+    def check_names(self) -> None:
+        """Raise one error with every tensor that is not there, and every one in its stead."""
         tensors = self.config.tensors
         per_layer = [name for name in tensors if "{i}" in tensors[name]]
         wanted = [self.prefix(n, i) for i in range(self.config.num_layers) for n in per_layer]
         wanted += [self.prefix("final_norm"), self.embed_prefix]
         if not self.config.tie_word_embeddings:
             wanted.append(self.prefix("head"))
-        missing = [f"{prefix}.weight" for prefix in wanted if not self.has(prefix)]
+        missing = [name for prefix in wanted for name in self.missing_of(prefix)]
         if missing:
-            raise CheckpointError(listing("missing", missing))
+            known = {f"{prefix}.{part}" for prefix in wanted for part in PARTS}
+            unused = self.not_ignored(self.available - known)
+            message = listing("missing", missing)
+            raise CheckpointError(f"{message}; {listing(UNUSED, unused)}" if unused else message)
+
+    def missing_of(self, prefix: str) -> list[str]:
+        """What a module lacks of the tensors that it cannot do without."""
+        if not self.has(prefix):
+            return [f"{prefix}.weight"]
+        if f"{prefix}.weight" in self.available:
+            return []
+        return [n for n in (f"{prefix}.qzeros", f"{prefix}.scales") if n not in self.available]
+
+    def not_ignored(self, names: Iterable[str]) -> list[str]:
+        """Those of the names, in order, that are not known to be of no use to anybody."""
+        ignored = FAMILIES[self.config.family].ignored_suffixes
+        if self.config.tie_word_embeddings:
+            ignored = (*ignored, f"{self.prefix('head')}.weight", f"{self.prefix('embed')}.weight")
+        return [name for name in sorted(names) if not name.endswith(ignored)]
 
     def check_unused(self) -> None:
         """Raise one error with every tensor that nothing read: a model that differs from what we
         run.
         """
-        ignored = FAMILIES[self.config.family].ignored_suffixes
-        if self.config.tie_word_embeddings:
-            ignored = (*ignored, f"{self.prefix('head')}.weight", f"{self.prefix('embed')}.weight")
-        unused = [name for name in sorted(self.source.unused()) if not name.endswith(ignored)]
+        unused = self.not_ignored(self.source.unused())
         if unused:
-            raise CheckpointError(listing("not used by this architecture", unused))
+            raise CheckpointError(listing(UNUSED, unused))
 
     # --- parts
 
@@ -392,10 +412,12 @@ def describe(linear: AnyLinear) -> str:
 
 
 def wrong_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """The words for a tensor whose shape is not what config.json says."""
     return f"{name} has shape {list(found)}; config.json makes it {list(expected)}"
 
 
 def listing(what: str, names: Sequence[str]) -> str:
     """One line: how many, and the first names."""
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return f"{len(names)} tensors are {what}: {', '.join(names[:NAMES_SHOWN])}{more}"
+    first = ", ".join(shown(name, NAME_WIDTH) for name in names[:NAMES_SHOWN])
+    return f"{len(names)} {'tensor is' if len(names) == 1 else 'tensors are'} {what}: {first}{more}"

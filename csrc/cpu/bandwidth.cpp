@@ -1,23 +1,43 @@
-// read_all: every byte of a buffer is read once by the team; how fast that goes is the ceiling of
-// decoding.
-#include "cpu/ops.h"
+// A buffer is read once by the team, in the way that the matmul kernels read weights, and nothing
+// else is done.
+#include "cpu/bandwidth.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+#include "cpu/memory.h"
 
 namespace tinychat {
 
-void read_all(Team& team, const Isa&, const ReadArgs& args) noexcept {
-  constexpr int kWords = 4096 / sizeof(std::uint64_t);
-  constexpr int kGrain = 64;
-  team.for_each(static_cast<int>(args.n / kWords), kGrain, [&](Range pages) {
-    std::uint64_t sum[16] = {};
-    for (int page = pages.begin; page < pages.end; ++page) {
-      const std::uint64_t* words = args.data + static_cast<std::size_t>(page) * kWords;
-      for (int i = 0; i < kWords; i += 16) {
-        for (int j = 0; j < 16; ++j) sum[j] += words[i + j];
-      }
-    }
-    for (int j = 1; j < 16; ++j) sum[0] += sum[j];
-    args.sum->fetch_add(sum[0], std::memory_order_relaxed);
-  });
+double read_bandwidth(ThreadPool& pool, const Isa& isa, std::size_t bytes, int repeats) {
+  constexpr int kPagesPerPart = 64;
+  const auto pages = static_cast<int>(bytes / kPageBytes);
+  const std::size_t size = static_cast<std::size_t>(pages) * kPageBytes;
+  const auto buffer = std::unique_ptr<std::byte[]>(new std::byte[size]);
+  prefer_large_pages(buffer.get(), size);
+  std::memset(buffer.get(), 1, size);
+  // The sum is kept, so that no read can be left out.
+  std::atomic<std::uint64_t> sum{0};
+  double best = 0.0;
+  for (int i = 0; i < repeats; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    pool.run([&](Team& team) {
+      team.for_each(pages, kPagesPerPart, [&](Range part) {
+        std::uint64_t part_sum = 0;
+        for (int page = part.begin; page < part.end; ++page) {
+          part_sum += isa.sum_page(buffer.get() + static_cast<std::size_t>(page) * kPageBytes);
+        }
+        sum.fetch_add(part_sum, std::memory_order_relaxed);
+      });
+    });
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    best = std::max(best, static_cast<double>(size) / seconds.count() / 1e9);
+  }
+  return best;
 }
 
 }  // namespace tinychat

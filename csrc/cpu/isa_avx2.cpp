@@ -6,6 +6,7 @@
 
 #include "cpu/matmul_simd.h"
 #include "cpu/ops.h"
+#include "cpu/read_page.h"
 #include "cpu/vector_ops.h"
 
 namespace tinychat {
@@ -108,6 +109,8 @@ Isa avx2_isa() {
   isa.quantize_group = quantize_group;
   isa.matmul_w4 = matmul_any<Vector256<DotAvx2>, 4>;
   isa.matmul_w8 = matmul_any<Vector256<DotAvx2>, 8>;
+  // --- read_bandwidth ---
+  isa.sum_page = sum_page;
   // --- norm, embedding, attention, activation, sample ---
   use_vector_ops(&isa);
   return isa;

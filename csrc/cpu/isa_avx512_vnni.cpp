@@ -3,6 +3,7 @@
 
 #include "cpu/matmul_simd.h"
 #include "cpu/ops.h"
+#include "cpu/read_page.h"
 #include "cpu/vector_ops.h"
 
 namespace tinychat {
@@ -65,6 +66,8 @@ Isa avx512_vnni_isa() {
   isa.max_tokens = Vector512::kMaxTokens;
   isa.matmul_w4 = matmul_any<Vector512, 4>;
   isa.matmul_w8 = matmul_any<Vector512, 8>;
+  // --- read_bandwidth ---
+  isa.sum_page = sum_page;
   // --- norm, embedding, attention, activation, sample ---
   use_vector_ops(&isa);
   return isa;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "cpu/ops.h"
+#include "cpu/read_page.h"
 #include "cpu/vector_ops.h"
 
 namespace tinychat {
@@ -106,6 +107,8 @@ Isa scalar_isa() {
   isa.quantize_group = quantize_group;
   isa.matmul_w4 = matmul_tile<4>;
   isa.matmul_w8 = matmul_tile<8>;
+  // --- read_bandwidth ---
+  isa.sum_page = sum_page;
   // --- norm, embedding, attention, activation, sample ---
   use_vector_ops(&isa);
   return isa;

@@ -6,10 +6,10 @@
 // unless said otherwise. Shape letters as in tinychat/kernels.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/memory.h"
 #include "cpu/threads.h"
 #include "w4.h"
 
@@ -88,6 +88,9 @@ struct Isa {
   MatmulKernel* matmul_w4;
   MatmulKernel* matmul_w8;
 
+  // --- read_bandwidth ---
+  std::uint64_t (*sum_page)(const std::byte* page);  // reads kPageBytes
+
   // --- norm ---
   // One row; x is added to a residual that is not null, and the sum is normalized.
   void (*rms_norm_row)(const float* x, const float* weight, float* residual, float* out, int n,
@@ -156,14 +159,6 @@ struct PackArgs {
 };
 void pack(Team& team, const Isa& isa, const PackArgs& args) noexcept;    // reads all but packed
 void unpack(Team& team, const Isa& isa, const PackArgs& args) noexcept;  // reads packed
-
-// --- read_bandwidth ---
-struct ReadArgs {
-  const std::uint64_t* data;  // [n]
-  std::size_t n;
-  std::atomic<std::uint64_t>* sum;  // gets the sum, so that no read can be left out
-};
-void read_all(Team& team, const Isa& isa, const ReadArgs& args) noexcept;
 
 // --- norm ---
 struct RmsNormArgs {

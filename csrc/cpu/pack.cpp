@@ -1,6 +1,4 @@
 // pack: from codes, scales and zeros of a matrix to the layout of w4.h; unpack: exactly back.
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -98,25 +96,9 @@ void unpack_row(const PackArgs& args, int row) {
   }
 }
 
-// Asks the system to back memory that is not written yet with large pages: streaming through it
-// then misses the TLB less often. Advice only: where it is refused, nothing is lost but speed.
-void prefer_large_pages(void* memory, std::size_t bytes) {
-#if defined(MADV_HUGEPAGE)
-  constexpr std::uintptr_t kPage = 4096;
-  const auto start = reinterpret_cast<std::uintptr_t>(memory);
-  const std::uintptr_t begin = round_up(start, kPage);
-  const std::uintptr_t end = (start + bytes) / kPage * kPage;
-  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  static_cast<void>(memory);
-  static_cast<void>(bytes);
-#endif
-}
-
 }  // namespace
 
 void pack(Team& team, const Isa&, const PackArgs& args) noexcept {
-  team.for_each(1, 1, [&](Range) { prefer_large_pages(args.packed, args.packing.bytes()); });
   const std::size_t bytes = args.packing.tile_bytes();
   team.for_each(static_cast<int>(args.packing.tiles()), 1, [&](Range tiles) {
     for (int tile = tiles.begin; tile < tiles.end; ++tile) {

@@ -33,15 +33,13 @@ class Context {
   Context(const std::string& isa, int threads) : isa_(select_isa(isa)), pool_(threads) {}
 
   const Isa& isa() const { return isa_; }
+  ThreadPool& pool() { return pool_; }
   int threads() const { return pool_.size(); }
   void close() { pool_.close(); }
 
   void begin_record();
   std::shared_ptr<Plan> end_record();
   void run(const Plan& plan) { plan.run(pool_, isa_); }
-
-  // The fastest of `repeats` reads of a buffer of that size by all threads, in GB/s.
-  double read_bandwidth(std::size_t bytes, int repeats);
 
   // Runs the op now, or appends it to the plan being recorded. `scratch_bytes` is what its
   // team.scratch() holds. Ops are noexcept by type: a thread that threw inside a team would leave

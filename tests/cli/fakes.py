@@ -55,6 +55,7 @@ class FakeLLM:
     asked: list[Messages] = field(default_factory=list)
     params: list[SamplingParams | None] = field(default_factory=list)
     closed: bool = False
+    warnings: tuple[str, ...] = ()
     # Called at every step with its number; tests send signals from here.
     at_step: Callable[[int], None] = lambda step: None
 

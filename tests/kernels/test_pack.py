@@ -65,20 +65,29 @@ def test_every_byte_is_written(bits: int) -> None:
         ops.close()
 
 
-def test_layout_is_as_drawn_in_w4_h(native: CpuOps) -> None:
-    """One tile of 16 rows: the header, then lines of 8 inputs, low nibbles first."""
-    weight = random_weight(16, 64, 32, 4)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_layout_is_as_drawn_in_w4_h(native: CpuOps, bits: int) -> None:
+    """One tile of 16 rows and five groups: a block of four and a block of one."""
+    weight = random_weight(16, 160, 32, bits)
     data = native.pack(weight).data
-    header, line = 128, 64  # 2 groups of 48 bytes, rounded up
-    assert data.numel() == header + 8 * line
-    for group in range(2):
-        head = data[48 * group : 48 * group + 48]
-        assert torch.equal(head[:32].view(torch.float16), weight.scales[:, group])
-        assert torch.equal(head[32:], weight.zeros[:, group])
-    for i in range(8):
-        bytes_ = data[header + i * line :][:line].view(16, 4)
-        assert torch.equal(bytes_ & 15, weight.codes[:, 8 * i : 8 * i + 4])
-        assert torch.equal(bytes_ >> 4, weight.codes[:, 8 * i + 4 : 8 * i + 8])
+    place = 0
+    for first, count in ((0, 4), (4, 1)):
+        head = data[place:]
+        place += -(-48 * count // 64) * 64
+        for g in range(first, first + count):
+            part = head[48 * (g - first) :][:48]
+            assert torch.equal(part[:32].view(torch.float16), weight.scales[:, g])
+            assert torch.equal(part[32:], weight.zeros[:, g])
+            codes = weight.codes[:, 32 * g : 32 * g + 32]
+            for i in range(bits):
+                line = data[place : place + 64].view(16, 4)
+                place += 64
+                if bits == 8:
+                    assert torch.equal(line, codes[:, 4 * i : 4 * i + 4])
+                else:
+                    assert torch.equal(line & 15, codes[:, 8 * i : 8 * i + 4])
+                    assert torch.equal(line >> 4, codes[:, 8 * i + 4 : 8 * i + 8])
+    assert place == data.numel()
 
 
 def test_packed_size_is_close_to_the_bits() -> None:
@@ -114,3 +123,13 @@ def test_tensors_that_disagree_are_refused(native: CpuOps) -> None:
     with pytest.raises(KernelError, match="no empty axis"):
         native.pack(LowBitWeight(good.codes[:0], good.scales[:0], good.zeros[:0], 4, 32))
     assert_same(native.unpack(native.pack(good)), good)
+
+
+def test_more_parts_than_the_pool_counts() -> None:
+    """The pool counts parts of a loop in 16 bits; a weight may have more tiles than that."""
+    weight = random_weight(1_100_000, 1, 32, 4)
+    ops = CpuOps(threads=2)
+    try:
+        assert_same(ops.unpack(ops.pack(weight)), weight)
+    finally:
+        ops.close()

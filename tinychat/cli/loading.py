@@ -20,11 +20,17 @@ CELLS = 30
 
 
 def load(arguments: argparse.Namespace, terminal: Terminal) -> LLM:
-    """Load the model that the flags ask for. Raises: what `tinychat.load` raises."""
+    """Load the model that the flags ask for, and say what was ignored in its folder.
+
+    Raises: what `tinychat.load` raises.
+    """
     import tinychat
 
     with Bar(terminal, "loading") as bar:
-        return tinychat.load(**load_arguments(arguments), progress=bar.update)
+        llm = tinychat.load(**load_arguments(arguments), progress=bar.update)
+    for warning in llm.warnings:
+        terminal.say(warning)
+    return llm
 
 
 class Bar:

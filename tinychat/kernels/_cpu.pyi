@@ -19,6 +19,9 @@ class Activation:
     gelu_tanh: ClassVar[Activation]
     relu: ClassVar[Activation]
 
+def prefer_large_pages(memory: int, bytes: int) -> None:
+    """Ask for large pages behind memory that is not written yet; advice only."""
+
 class Plan:
     def __len__(self) -> int: ...
 

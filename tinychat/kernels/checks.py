@@ -67,6 +67,7 @@ def address(
 
 
 def embedding(ids: Tensor, table: Tensor, device: str | None = None) -> None:
+    """For `embedding`."""
     device = device or ids.device.type
     check(ids, "ids of embedding", (None,), INT32, device)
     check(table, "table of embedding", (None, None), FLOATS, device)
@@ -91,6 +92,7 @@ def norm(
 
 
 def add(x: Tensor, y: Tensor, device: str | None = None) -> None:
+    """For `add`."""
     device = device or x.device.type
     check(x, "x of add", (None, None), device=device)
     check(y, "y of add", tuple(x.shape), device=device)
@@ -119,6 +121,7 @@ def attention(
     alibi: Tensor | None,
     device: str | None = None,
 ) -> None:
+    """For `attention`."""
     device = device or qkv.device.type
     heads, kv_heads, head_dim = shape.heads, shape.kv_heads, shape.head_dim
     if min(heads, kv_heads, head_dim) < 1 or heads % kv_heads:
@@ -173,6 +176,7 @@ def sample(
     uniform: float,
     device: str | None = None,
 ) -> None:
+    """For `sample`."""
     device = device or logits.device.type
     check(logits, "logits of sample", (None,), FLOAT32, device)
     check(recent, "recent of sample", (None,), INT32, device)

@@ -23,6 +23,7 @@ from tinychat.kernels import (
     _cpu,
     checks,
 )
+from tinychat.kernels.arena import Arena
 from tinychat.kernels.checks import address
 from tinychat.kernels.cores import usable_cores
 from tinychat.quantize.format import GROUP_SIZES, LowBitWeight
@@ -88,6 +89,7 @@ class CpuOps(Ops):
         self.name = f"cpu-{self._context.isa}"
         self.threads = threads
         self._plan: Plan | None = None
+        self._arena = Arena()
 
     @contextmanager
     def record(self) -> Iterator[Plan]:
@@ -134,7 +136,7 @@ class CpuOps(Ops):
     def pack(self, weight: LowBitWeight) -> PackedWeight:
         packing = self._packing(weight.bits, weight.codes.shape, weight.group_size)
         self._refuse_recording("pack")
-        data = torch.empty(_cpu.packed_bytes(*packing), dtype=torch.uint8)
+        data = self._arena.take(_cpu.packed_bytes(*packing))
         self._context.pack(*self._canonical(weight, "weight of pack"), data.data_ptr(), *packing)
         rows, cols = weight.codes.shape
         return PackedWeight(data, weight.bits, (rows, cols), weight.group_size)
