@@ -123,6 +123,18 @@ def test_documented_limits_are_the_real_ones() -> None:
     assert {name: limit_text(value) for name, value in real.items()} == listed
 
 
+def test_the_table_of_cases_names_real_tests() -> None:
+    text = read(REPOSITORY / "docs" / "reliability.md")
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+) \|$", text, re.MULTILINE)
+    assert [int(number) for number, _ in rows[:44]] == list(range(1, 45))
+    for number, cell in rows:
+        for name in re.findall(r"`([^`]+)`", cell):
+            file, _, test = name.partition("::")
+            code = read(REPOSITORY / "tests" / file)
+            assert f"\ndef {test}(" in code, f"case {number}: {name}"
+        assert "::" in cell or cell.startswith("not in this version: "), f"case {number}"
+
+
 def limit_text(value: object) -> str:
     """A limit as the table of docs/reliability.md writes it."""
     if isinstance(value, tuple):

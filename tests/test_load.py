@@ -26,6 +26,7 @@ from tests.tiny_models import TINY
 from tinychat import (
     LLM,
     ArgumentError,
+    CheckpointError,
     ContextLengthError,
     SamplingParams,
     TemplateError,
@@ -274,7 +275,7 @@ def test_a_folder_without_a_tokenizer_works_with_ids(folder: Path, expected: str
         out = llm.generate(ids, GREEDY)
         assert out.text == "" and out.stats.prompt_tokens == len(ids)
         # Without a tokenizer nobody knows that the last rows of the head have no token.
-        assert [token - VOCABULARY + ord("c") for token in out.token_ids][0] == ord(expected[0])
+        assert out.token_ids[0] - VOCABULARY + ord("c") == ord(expected[0])
         assert llm.logits(ids).shape == (len(ids), CONFIG["vocab_size"])
         for call in (
             lambda: llm.generate(PROMPT, GREEDY),
@@ -362,9 +363,22 @@ def test_a_spoilt_folder_is_one_line_and_its_code(
     assert main(["chat", str(folder), *flags]) == code
     captured = capsys.readouterr()
     assert captured.out == "" and said in captured.err
-    assert captured.err.count("\n") == 1 and captured.err.startswith("tinychat: ")
+    errors = [line for line in captured.err.splitlines() if line.startswith("tinychat: ")]
+    assert captured.err.endswith(f"{errors[0]}\n") and len(errors) == 1
+    assert "Traceback" not in captured.err and len(captured.err.splitlines()) <= 2
     assert main(["chat", str(sound), *flags]) == 0
     assert len(capsys.readouterr().out.strip()) == 12
+
+
+@pytest.mark.parametrize("name", ["model.embed_tokens.weight", "lm_head.weight", QUERY])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_damaged_numbers_are_never_silent(folder: Path, name: str, value: float) -> None:
+    """Case 10: float matrices are not read through at load; the first prompt tells."""
+    tensors(lambda loaded: loaded[name].fill_(value))(folder)
+    with tinychat.load(folder, threads=1) as llm:
+        for _ in range(2):
+            with pytest.raises(CheckpointError, match="NaN or infinity"):
+                llm.generate(PROMPT, GREEDY)
 
 
 def test_too_little_memory_ends_with_4(

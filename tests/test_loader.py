@@ -145,7 +145,7 @@ def test_a_group_size_that_the_tensors_do_not_have(group: int) -> None:
     """Case 9: most by the config, the rest by the shapes; -1 would be the whole row."""
     config = parse_config({**LLAMA, "quantization_config": AWQ})
     packed, _ = awq_tensors(config)
-    with pytest.raises(CheckpointError, match="group_size|scales|qzeros"):
+    with pytest.raises(CheckpointError, match=r"group_size|scales|qzeros"):
         wrong = parse_config({**LLAMA, "quantization_config": {**AWQ, "group_size": group}})
         load_model(StateDict(packed), wrong, OPS, 64)
     load_model(StateDict(packed), config, OPS, 64)

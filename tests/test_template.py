@@ -262,7 +262,7 @@ def test_sources_in_their_order(tmp_path: Path, small: Tokenizer) -> None:
     ("content", "said"),
     [
         (b"\xff", "is not UTF-8"),
-        (b"x" * (256 * 1024 + 1), "262144 bytes"),
+        (b"x" * (256 * 1024 + 1), "at most 262144"),
         (b"{% if %}", r"chat_template\.jinja is no valid template: .*line 1"),
         (b"\n{{ 'a' }", r"line 2"),
         (b"{% nonsense %}", "no valid template.*nonsense"),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tinychat.cache import KVCache
-from tinychat.errors import ArgumentError, ContextLengthError
+from tinychat.errors import ArgumentError, CheckpointError, ContextLengthError
 from tinychat.nn.decoder import Decoder
 from tinychat.replay import DecodeStep
 from tinychat.sampler import Sampler, SamplingParams, TokenLogprob
@@ -111,6 +111,8 @@ class Engine:
 
     def check_prompt(self, ids: Sequence[int]) -> None:
         """Raise unless `ids` is a non-empty prompt of known ids that fits the context."""
+        if isinstance(ids, str | bytes) or not isinstance(ids, Sequence):
+            raise ArgumentError(f"the prompt is a {type(ids).__name__}; expected token ids")
         if not ids:
             raise ArgumentError("the prompt is empty: it has no tokens")
         if len(ids) > self.capacity:
@@ -119,6 +121,8 @@ class Engine:
                 "shorten the prompt or load with a larger max_context"
             )
         for index, token in enumerate(ids):
+            if not isinstance(token, int) or isinstance(token, bool):
+                raise ArgumentError(f"{token!r:.60} at index {index} is no token id")
             if not 0 <= token < self._embedding_rows:
                 raise ArgumentError(
                     f"token id {token} at index {index} is outside the vocabulary of "
@@ -170,7 +174,8 @@ class Engine:
     def stream(self, ids: Sequence[int], params: SamplingParams) -> Iterator[Step]:
         """Yield the tokens that follow the prompt `ids`, the last one with its `finish_reason`.
 
-        Raises: ContextLengthError, ArgumentError, before anything is evaluated.
+        Raises: ContextLengthError, ArgumentError, before anything is evaluated; CheckpointError
+            where the model has no numbers to choose by.
         """
         began = time.perf_counter()
         self.cancelled.clear()
@@ -182,6 +187,11 @@ class Engine:
         if logits is None:
             yield Step(None, None, "cancelled", stats, sampler.seed)
             return
+        if not bool(torch.isfinite(logits[: self.vocab_size]).all()):
+            raise CheckpointError(
+                "the model computes NaN or infinity for this prompt: its weights are damaged, or "
+                "too large for their precision (weights='fp32' tells)"
+            )
 
         # The last token of the context needs no place in the cache: nothing is evaluated after it.
         limit = self.capacity - len(ids) + 1

@@ -167,15 +167,13 @@ class LLM:
 
     # --- text
 
-    def encode_prompt(self, prompt: Prompt) -> list[int]:
+    def encode_prompt(self, prompt: Prompt) -> Sequence[int]:
         """Text to ids, with BOS where the tokenizer's own configuration adds it; ids pass
         through.
         """
         if isinstance(prompt, str):
             return self.tokenizer.encode(prompt, add_special=True)
-        if not all(isinstance(token, int) for token in prompt):
-            raise ArgumentError("a prompt is text or a list of token ids")
-        return list(prompt)
+        return prompt
 
     def encode_chat(self, messages: Sequence[Message], **template_kwargs: Any) -> list[int]:
         """Messages to ids through the chat template, ready for an answer.
@@ -212,8 +210,7 @@ class LLM:
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Piece]:
         """As `generate`, piece by piece. Closing the iterator ends the generation."""
-        ids = self.encode_prompt(prompt)
-        return self._pieces(ids, params, at_start=self._holds_no_text(ids))
+        return self._pieces(self.encode_prompt(prompt), params)
 
     def chat(
         self,
@@ -239,7 +236,7 @@ class LLM:
         **template_kwargs: Any,
     ) -> Iterator[Piece]:
         """As `chat`, piece by piece."""
-        return self._pieces(self.encode_chat(messages, **template_kwargs), params, at_start=True)
+        return self._pieces(self.encode_chat(messages, **template_kwargs), params, is_chat=True)
 
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Logits [T, V] float32 after every one of `ids` [T], evaluated as a fresh sequence."""
@@ -247,9 +244,7 @@ class LLM:
         with self._gate.hold():
             self.engine.check_prompt(ids)
             self.engine.reset()
-            # A copy: the op's output may be reused by the next call.
-            parts = [self.engine.model.logits(h).clone() for h in self.engine.hidden(list(ids))]
-            return torch.cat(parts)
+            return torch.cat([self.engine.model.logits(h) for h in self.engine.hidden(ids)])
 
     # --- life
 
@@ -281,19 +276,22 @@ class LLM:
         if self._closed:
             raise TinyChatError("this model is closed; load it again")
 
-    def _holds_no_text(self, ids: list[int]) -> bool:
+    def _holds_no_text(self, ids: Sequence[int]) -> bool:
         """Whether a prompt is only control tokens, so that the answer begins a text of its own."""
         return self._tokenizer is None or not self._tokenizer.decode(ids[:16], skip_special=True)
 
     def _pieces(
-        self, ids: list[int], params: SamplingParams | None, at_start: bool
+        self, ids: Sequence[int], params: SamplingParams | None, is_chat: bool = False
     ) -> Iterator[Piece]:
         self._check_open()
         self.engine.check_prompt(ids)
+        if not isinstance(params, SamplingParams | None):
+            raise ArgumentError(f"params is a {type(params).__name__}; expected SamplingParams")
         full = (params or SamplingParams()).over(self.default_params)
         if full.stop:
             _ = self.tokenizer  # stop strings need text
-        return self._generate_pieces(ids, full, at_start)
+        # A copy: the caller may change its list before the stream is read.
+        return self._generate_pieces(list(ids), full, is_chat or self._holds_no_text(ids))
 
     def _generate_pieces(
         self, ids: list[int], params: SamplingParams, at_start: bool

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tinychat.config import ModelConfig
 from tinychat.errors import ArgumentError, CheckpointError
+from tinychat.loader import FLOATS, INTEGERS
 from tinychat.quantize.format import LowBitWeight
 from tinychat.quantize.rtn import default_group_size
 
@@ -28,13 +29,10 @@ class RandomCheckpoint:
     """
 
     def __init__(self, config: ModelConfig, weights: str, seed: int = 0) -> None:
-        floats = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-        self._bits = {"int4": 4, "int8": 8}.get(weights)
-        if self._bits is None and weights not in floats:
-            raise ArgumentError(
-                f"weights={weights!r}: expected int4, int8, {', '.join(floats)} for random weights"
-            )
-        self._dtype = floats.get(weights, torch.float16)
+        self._bits = INTEGERS.get(weights)
+        if self._bits is None and weights not in FLOATS:
+            raise ArgumentError(f"weights={weights!r}: expected {', '.join([*INTEGERS, *FLOATS])}")
+        self._dtype = FLOATS.get(weights, torch.float16)
         generator = torch.Generator().manual_seed(seed)
         self._normal = torch.randn(RANDOM_PERIOD, generator=generator).to(self._dtype)
         self._codes = torch.empty(0, dtype=torch.uint8)

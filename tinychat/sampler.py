@@ -75,6 +75,8 @@ class SamplingParams:
     def __post_init__(self) -> None:
         for name, (kind, low, high) in BOUNDS.items():
             check_bounds(name, getattr(self, name), kind, low, high)
+        if not isinstance(self.ignore_eos, bool):
+            raise ArgumentError(f"ignore_eos={self.ignore_eos!r:.60} is neither True nor False")
         stops = [self.stop] if isinstance(self.stop, str) else self.stop
         object.__setattr__(self, "stop", check_stops(stops))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from tinychat import limits
 from tinychat.errors import CheckpointError, ContextLengthError, TemplateError, TokenizerError
-from tinychat.jsonfile import open_regular
+from tinychat.jsonfile import read_bytes
 from tinychat.messages import (
     Message,
     check_arguments,
@@ -259,16 +259,11 @@ class ChatTemplate:
 def read_source(path: Path) -> str:
     """A template's file as text. Raises: TemplateError."""
     try:
-        with open_regular(path) as file:
-            data = file.read(limits.TEMPLATE_BYTES + 1)
-    except (CheckpointError, OSError) as error:
-        raise TemplateError(str(error)) from None
-    if len(data) > limits.TEMPLATE_BYTES:
-        raise TemplateError(f"{path} has more than the {limits.TEMPLATE_BYTES} bytes expected")
-    try:
-        return data.decode()
+        return read_bytes(path, limits.TEMPLATE_BYTES).decode()
     except UnicodeDecodeError:
         raise TemplateError(f"{path} is not UTF-8 text") from None
+    except (CheckpointError, OSError) as error:
+        raise TemplateError(str(error)) from None
 
 
 def free_character(used: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ caller says so. Other added tokens are ordinary vocabulary.
 from __future__ import annotations
 
 import operator
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 from tinychat import limits
 from tinychat.errors import ArgumentError, CheckpointError, TokenizerError
-from tinychat.jsonfile import open_regular, read_json
+from tinychat.jsonfile import read_bytes, read_json
 from tinychat.streaming import StreamDecoder, TokenTexts
 
 SPECIAL_NAMES = (
@@ -275,16 +274,10 @@ def check_id(token_id: Any) -> int:
     return number
 
 
-def read_bytes(path: Path) -> bytes:
+def read_tokenizer(path: Path) -> bytes:
     """A tokenizer file, if it is a regular file of acceptable size. Raises: TokenizerError."""
     try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limits.TOKENIZER_BYTES:
-                raise TokenizerError(
-                    f"{path} has {size} bytes; at most {limits.TOKENIZER_BYTES} are expected"
-                )
-            return file.read(limits.TOKENIZER_BYTES + 1)
+        return read_bytes(path, limits.TOKENIZER_BYTES)
     except (CheckpointError, OSError) as error:
         raise TokenizerError(str(error)) from None
 

@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Tokenizer
 from tinychat.errors import TokenizerError
 from tinychat.jsonfile import shown
 from tinychat.streaming import Spelling, TokenTexts, byte_level
-from tinychat.tokenizer import read_bytes, special_names
+from tinychat.tokenizer import read_tokenizer, special_names
 
 Result = TypeVar("Result")
 
@@ -90,7 +90,7 @@ def load_json(path: Path, config: Mapping[str, Any]) -> JsonBackend:
         config: tokenizer_config.json beside it.
     Raises: TokenizerError naming the file.
     """
-    raw = read_bytes(path)
+    raw = read_tokenizer(path)
     try:
         spec = json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -17,7 +17,7 @@ from tinychat import limits
 from tinychat.errors import TokenizerError
 from tinychat.jsonfile import shown
 from tinychat.streaming import Spelling, TokenTexts
-from tinychat.tokenizer import Guard, read_bytes, special_names
+from tinychat.tokenizer import Guard, read_tokenizer, special_names
 
 # normalizer_spec { add_dummy_prefix: false } as protobuf: appended to a model, it wins.
 _NO_PREFIX = b"\x1a\x02\x18\x00"
@@ -103,7 +103,7 @@ def load_sentencepiece(
         added: added_tokens.json beside it (token -> id), the same.
     Raises: TokenizerError naming the file.
     """
-    proto = read_bytes(path)
+    proto = read_tokenizer(path)
     refusal = f"{path} is no SentencePiece model"
     if _TIKTOKEN_LINE.match(proto):
         raise TokenizerError(f"{refusal} but a tiktoken vocabulary; convert it to tokenizer.json")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tinychat import machine
 from tinychat.cli import doctor
 from tinychat.cli.main import main
 from tinychat.kernels.dispatch import cpu_isas, select
@@ -68,6 +69,6 @@ def test_a_missing_package(
 def test_elsewhere_than_on_linux(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "_cpu_info", dict)
+    monkeypatch.setattr(machine, "cpu_info", dict)
     found = examine(capsys)
     assert found["cpu"] and found["cpu_features"] == []

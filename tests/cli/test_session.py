@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,29 @@ def test_what_is_no_session_is_refused(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, content)
     with pytest.raises(TinyChatError):
         sessions.load(tmp_path, "x")
+
+
+class Canary:
+    """Unpickling this makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_is_not_run(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    content = pickle.dumps(Canary(canary))
+    write(tmp_path, content)
+    with pytest.raises(TinyChatError):
+        sessions.load(tmp_path, "x")
+    assert not canary.exists()
+    write(tmp_path, SOUND)
+    assert len(sessions.load(tmp_path, "x").messages) == 2
+    pickle.loads(content)
+    assert canary.exists()  # the canary does sing
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:

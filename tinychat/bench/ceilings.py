@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tinychat.kernels import _cpu
-from tinychat.kernels.cores import usable_cores
+from tinychat.kernels.dispatch import select
 
 # Far larger than any cache, so that memory itself is read.
 READ_BYTES = 512 << 20
@@ -12,8 +11,8 @@ READ_REPEATS = 5
 
 def measure_ceilings(threads: int | None) -> dict[str, float]:
     """Read bandwidth in GB/s, the best of a few passes over memory with so many threads."""
-    context = _cpu.Context("", threads or usable_cores())
+    ops = select("cpu", threads=threads)
     try:
-        return {"read_gb_per_s": context.read_bandwidth(READ_BYTES, READ_REPEATS)}
+        return {"read_gb_per_s": ops.read_bandwidth(READ_BYTES, READ_REPEATS)}
     finally:
-        context.close()
+        ops.close()

@@ -72,9 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.repeats <= 1000:
         raise ArgumentError(f"repeats={arguments.repeats} is out of range; expected 1 to 1000")
     jobs = make_jobs(arguments)
-    with Bar(Terminal(), "measuring") as bar:
+    terminal = Terminal()
+    with Bar(terminal, "measuring") as bar:
         result = benchmark(jobs, arguments.repeats, run_job, bar.update)
-    print(FORMATS[arguments.format](result))
+    terminal.write(FORMATS[arguments.format](result) + "\n")
     return 0
 
 

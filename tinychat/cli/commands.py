@@ -43,8 +43,9 @@ def run_command(chat: Chat, line: str) -> None:
 
     Args:
         line: begins with one slash.
-    Raises: TinyChatError with one line if it is unknown or goes wrong; the conversation is then as
-    it was.
+    Raises:
+        TinyChatError with one line if it is unknown or goes wrong; the conversation is then as it
+            was.
         EOFError to leave, as Ctrl-D does.
     """
     name, _, argument = line[1:].strip().partition(" ")

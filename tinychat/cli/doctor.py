@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 import tinychat
+from tinychat import machine
 from tinychat.cli import options
 from tinychat.cli.paths import state_folder
 from tinychat.cli.terminal import Terminal
@@ -71,15 +72,15 @@ def examine() -> dict[str, Any]:
     return {
         "tinychat": tinychat.__version__,
         "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpu": _cpu_name(),
+        "system": machine.system_name(),
+        "cpu": machine.cpu_name(),
         "cpu_features": _cpu_features(),
         "isa": chosen,
         "isas_refused": {name: reason for name, reason in isas.items() if reason},
         "extension_problem": problem,
         "threads": _threads(),
         "logical_cpus": os.cpu_count(),
-        "memory_mb": _total_memory(),
+        "memory_mb": machine.total_memory_mb(),
         "available_mb": _available_memory(),
         "packages": packages,
         "cuda": "not in this version",
@@ -133,23 +134,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpu_info() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo; empty elsewhere."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            block = file.read().split("\n\n")[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in block.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _cpu_name() -> str:
-    return _cpu_info().get("model name") or platform.processor() or "unknown"
-
-
 def _cpu_features() -> list[str]:
-    info = _cpu_info()
+    info = machine.cpu_info()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     return [name for name in CPU_FEATURES if name in flags]
 
@@ -158,13 +144,6 @@ def _threads() -> int:
     from tinychat.kernels.cores import usable_cores
 
     return usable_cores()
-
-
-def _total_memory() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
-    except (ValueError, OSError, AttributeError):
-        return None
 
 
 def _available_memory() -> int | None:

@@ -102,7 +102,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
         "checkpoint_mb": round(sum(f.stat().st_size for f in folder.glob("*.safetensors")) / 2**20),
         "tokenizer": tokenizer,
         "chat_template": template,
-        "runs_as": stored_form(config) if arguments.weights == "auto" else arguments.weights,
+        "runs_as": running_form(config, arguments.weights),
         "kernels": ops.name,
         "threads": ops.threads,
         "context": context,
@@ -122,6 +122,20 @@ def stored_form(config: ModelConfig) -> str:
         return config.torch_dtype
     group = "whole rows" if stored.group_size == -1 else f"group {stored.group_size}"
     return f"int{stored.bits} {stored.method}, {group}"
+
+
+def running_form(config: ModelConfig, weights: str) -> str:
+    """How the blocks' matrices are held once loaded, with the group sizes that rounding takes."""
+    from tinychat.loader import INTEGERS
+    from tinychat.quantize.rtn import default_group_size
+
+    if weights == "auto" or (weights in INTEGERS and config.quantization is not None):
+        return stored_form(config)
+    if weights not in INTEGERS:
+        return weights
+    widths = (config.hidden_size, config.num_heads * config.head_dim, config.intermediate_size)
+    groups = sorted({default_group_size(width) for width in widths})
+    return f"{weights}, group {' and '.join(map(str, groups))}"
 
 
 def _text_parts(folder: Path, config: ModelConfig) -> tuple[str, str]:

@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None for those of this process.
     Returns: the exit code.
     """
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         tolerate_encoding(stream)
     parser = build_parser()
@@ -82,6 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The interpreter flushes once more at its end; what is left must have somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
+
+
+def _replace_closed_streams() -> None:
+    """Put the null device where a standard stream was closed before the start: it is None then."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))
 
 
 def _run(arguments: argparse.Namespace) -> int:

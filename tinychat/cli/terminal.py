@@ -18,7 +18,6 @@ from typing import TextIO
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 DIM = "2"
-BOLD = "1"
 RED = "31"
 YELLOW = "33"
 
@@ -42,8 +41,7 @@ def visible(text: str) -> str:
     """Replace every control character but newline and tab by a visible mark, one character for one.
 
     It looks at single characters only, so that making pieces of a stream visible and making the
-    whole visible
-    give the same text: an escape sequence cut in two between pieces stays harmless.
+    whole visible give the same text: an escape sequence cut in two between pieces stays harmless.
     """
     return text if text.isprintable() else text.translate(_MARKS)
 

@@ -50,8 +50,7 @@ class StackedLinear:
     """Several float weights over one input, their outputs side by side.
 
     The parts stay where they are, in the mapped file: joining them into one matrix would be a
-        second copy of most
-    of the model in memory.
+    second copy of most of the model in memory.
     """
 
     native = False
