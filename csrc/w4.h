@@ -4,11 +4,13 @@
 // A weight [N, K] is cut into tiles of 16 rows, and a tile is one stream of memory, read from its
 // start to its end:
 //
-//   tile      = block of groups 0..3 | block of groups 4..7 | ...        (the last block may have
-//   fewer) block     = head, padded to 64 bytes | lines of its first group | lines of its second
-//   group | ... head      = per group: 16 fp16 scales (one a row), 16 uint8 zeros line, W4  = 64
-//   bytes: byte 4 r + j holds row r; low nibble input 8 i + j, high nibble input 8 i + 4 + j   (j <
-//   4) line, W8  = 64 bytes: byte 4 r + j holds row r, input 4 i + j
+// clang-format off
+//   tile     = block of groups 0..3 | block of groups 4..7 | ...   (the last may have fewer)
+//   block    = head, padded to 64 bytes | lines of its first group | lines of its second | ...
+//   head     = per group: 16 fp16 scales (one a row), 16 uint8 zeros
+//   line, W4 = 64 bytes: byte 4 r + j holds row r, low nibble input 8 i + j, high 8 i + 4 + j  (j < 4)
+//   line, W8 = 64 bytes: byte 4 r + j holds row r, input 4 i + j
+// clang-format on
 //
 // so that a 32-bit lane of a line is one row, and a dot product of bytes with four broadcast inputs
 // leaves each row's sum in its own lane. Heads of four groups fill whole lines, and are short

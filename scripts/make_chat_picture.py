@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 import tinychat
+from tinychat.cli.chat import model_name
 from tinychat.cli.conversation import Chat
 from tinychat.cli.markdown import Painter
 from tinychat.cli.repl import HINT, PROMPT
@@ -23,7 +24,7 @@ from tinychat.cli.turn import statistics
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "chat.svg"
 QUESTIONS = ("Hello! What can you do?", "What is AWQ?", "Tell me a short story about a fox.")
-COLUMNS = 92
+COLUMNS = 114
 
 
 def draw(questions: list[str]) -> Console:
@@ -35,7 +36,7 @@ def draw(questions: list[str]) -> Console:
             quiet = Terminal(out=nowhere, err=nowhere)
             chat = Chat(llm, quiet, Session(), {"temperature": 0.0})
             console.print(Text("$ tinychat chat", style="bold"))
-            console.print(Text(llm.description))
+            console.print(Text(f"{model_name(None)} · {llm.description}"))
             console.print(Text(HINT, style="dim"))
             for question in questions:
                 chat.ask(question)

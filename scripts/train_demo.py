@@ -30,20 +30,27 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-STEPS = 5200
+STEPS = 5800
+LAST_STEPS = 600  # with a small learning rate of their own, mostly on sums
 SMOKE_STEPS = 150
 WARMUP_STEPS = 100
 DECAY_SHARE = 0.435
 PEAK_LEARNING_RATE = 2e-3
+LAST_LEARNING_RATE = 7e-4
 TOKENS_PER_BATCH = 2048
 SAVE_EVERY = 100
 REPORT_EVERY = 20
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Return the rate of one step: warm-up, plateau, then a straight line to zero."""
-    decay_steps = steps * DECAY_SHARE
-    return PEAK_LEARNING_RATE * min((step + 1) / WARMUP_STEPS, 1.0, (steps - step) / decay_steps)
+    """Return the rate of one step: warm-up, plateau, fall to zero, then a smaller fall."""
+    left = steps - step
+    if left <= LAST_STEPS:
+        return LAST_LEARNING_RATE * left / LAST_STEPS
+    decay_steps = (steps - LAST_STEPS) * DECAY_SHARE
+    return PEAK_LEARNING_RATE * min(
+        (step + 1) / WARMUP_STEPS, 1.0, (left - LAST_STEPS) / decay_steps
+    )
 
 
 def make_optimizer(model: DemoModel) -> torch.optim.AdamW:
@@ -117,7 +124,7 @@ def train(
         for step, batch in enumerate(itertools.islice(stream, first, steps), start=first):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps)
-            model.train_rounded(step >= steps * (1 - DECAY_SHARE))
+            model.train_rounded(step >= (steps - LAST_STEPS) * (1 - DECAY_SHARE))
             recent += train_step(model, optimizer, batch) / REPORT_EVERY
             seen += batch.inputs.numel()
             if (step + 1) % REPORT_EVERY == 0:

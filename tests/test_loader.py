@@ -16,7 +16,8 @@ from tinychat.engine import Engine
 from tinychat.errors import ArgumentError, CheckpointError, UnsupportedModelError
 from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.reference import ReferenceOps
-from tinychat.loader import Loader, grouped_rows, load_model, weight_bytes
+from tinychat.loader import grouped_rows, load_model
+from tinychat.memory import weight_bytes
 from tinychat.nn.linear import LinearLowBit, StackedLinear
 from tinychat.quantize.format import dequantize, to_awq_gemm
 from tinychat.quantize.rtn import round_to_nearest
@@ -30,14 +31,13 @@ AWQ = {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm", "z
 def tensors(config: ModelConfig, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """Random weights under the checkpoint's names."""
     generator = torch.Generator().manual_seed(5)
-    loader = Loader(StateDict({}), config, OPS, "auto", "auto", None)
     made = {}
     for role, name in config.tensors.items():
         if role == "head" and config.tie_word_embeddings:
             continue
         for layer in range(config.num_layers if "{i}" in name else 1):
             norm = role.endswith("norm")
-            shape = (config.hidden_size,) if norm else loader.matrix_shape(role)
+            shape = (config.hidden_size,) if norm else config.matrix_shape(role)
             value = torch.randn(shape, generator=generator) * shape[-1] ** -0.5
             made[f"{name.format(i=layer)}.weight"] = (value + norm).to(dtype)
     return made

@@ -30,15 +30,15 @@ ALLOWANCE_MB = 120
 
 MEASURE = """
     import json, re, sys, torch
-    import tinychat.llm
+    import tinychat
 
     def anonymous_mb():
         text = open("/proc/self/smaps_rollup").read()
         return int(re.search(r"^Anonymous: *(\\d+)", text, re.M)[1]) / 1024
 
     before = anonymous_mb()
-    llm = tinychat.llm.load(sys.argv[1], weights="int4", max_context=256)
-    llm.generate([1] * 200, tinychat.llm.SamplingParams(temperature=0, max_new_tokens=8))
+    llm = tinychat.load(sys.argv[1], weights="int4", max_context=256)
+    llm.generate([1] * 200, tinychat.SamplingParams(temperature=0, max_new_tokens=8))
     print(json.dumps({"used": anonymous_mb() - before, **llm.memory()}))
 """
 

@@ -12,7 +12,7 @@ import torch
 from tests.tiny_models import TINY
 from tinychat.config import ModelConfig, parse_config
 from tinychat.errors import ArgumentError, CheckpointError
-from tinychat.memory import matrix_elements
+from tinychat.memory import parameter_count
 from tinychat.quantize.format import dequantize
 from tinychat.random_weights import RandomCheckpoint, repeat_into
 from tinychat.shapes import NOTES, SHAPES, shape_config
@@ -28,9 +28,8 @@ MILLIONS = {
 
 
 def parameters(config: ModelConfig) -> int:
-    blocks, head = matrix_elements(config)
     norms = (2 * config.num_layers + 1) * config.hidden_size
-    return blocks + head * (1 if config.tie_word_embeddings else 2) + norms
+    return parameter_count(config) + norms
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.perplexity import perplexity, stories
+from tinychat.assembly import build, load
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import load_config
 from tinychat.errors import ArgumentError
 from tinychat.kernels.cpu import CpuOps
-from tinychat.llm import LLM, build, load
+from tinychat.llm import LLM
 from tinychat.sampler import SamplingParams
 from tinychat.tokenizer import Tokenizer
 

@@ -11,8 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tinychat.assembly import load
     from tinychat.engine import Stats
-    from tinychat.llm import LLM, Output, Piece, load
+    from tinychat.llm import LLM
+    from tinychat.pieces import Output, Piece
     from tinychat.sampler import SamplingParams, TokenLogprob
 
 from tinychat.errors import (
@@ -36,10 +38,10 @@ __version__ = "0.1.0"
 warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
 
 _HOMES = {
-    "load": "tinychat.llm",
+    "load": "tinychat.assembly",
     "LLM": "tinychat.llm",
-    "Output": "tinychat.llm",
-    "Piece": "tinychat.llm",
+    "Output": "tinychat.pieces",
+    "Piece": "tinychat.pieces",
     "Stats": "tinychat.engine",
     "SamplingParams": "tinychat.sampler",
     "TokenLogprob": "tinychat.sampler",

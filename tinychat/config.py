@@ -107,6 +107,19 @@ class ModelConfig:
     torch_dtype: str = "auto"
     quantization: QuantizationConfig | None = None
 
+    def matrix_shape(self, role: str) -> tuple[int, int]:
+        """(N, K) of the matrix that plays a role, by the names in `tensors`."""
+        c, f, v = self.hidden_size, self.intermediate_size, self.vocab_size
+        q, kv = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        shapes = {"q": (q, c), "k": (kv, c), "v": (kv, c), "qkv": (q + 2 * kv, c), "o": (c, q)}
+        shapes |= {"gate": (f, c), "up": (f, c), "down": (c, f), "embed": (v, c), "head": (v, c)}
+        return shapes[role]
+
+    def block_matrices(self) -> dict[str, tuple[int, int]]:
+        """Role -> (N, K) of the matrices of one block."""
+        roles = [role for role, name in self.tensors.items() if "{i}" in name]
+        return {role: self.matrix_shape(role) for role in roles if not role.endswith("norm")}
+
 
 @dataclass(frozen=True)
 class GenerationDefaults:

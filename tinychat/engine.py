@@ -157,9 +157,12 @@ class Engine:
         Returns: the logits [V] of its last token, or None when cancelled on the way.
         """
         self.check_prompt(ids)
-        kept = self.reuse(ids)
+        return self._evaluate(ids[self.reuse(ids) :])
+
+    def _evaluate(self, ids: Sequence[int]) -> Tensor | None:
+        """Append `ids` and return the logits of the last one, or None when cancelled on the way."""
         last = self.model.embedding.new_empty(0)
-        for states in self.hidden(ids[kept:]):
+        for states in self.hidden(ids):
             if self.cancelled.is_set():
                 return None
             last = states[-1:]
@@ -181,13 +184,15 @@ class Engine:
         self.cancelled.clear()
         self.check_prompt(ids)
         sampler = Sampler(self.model.ops, params, ids, self.vocab_size)
-        stats = Stats(prompt_tokens=len(ids), cached_tokens=self.reuse(ids))
-        logits = self.prefill(ids)
+        kept = self.reuse(ids)
+        stats = Stats(prompt_tokens=len(ids), cached_tokens=kept)
+        logits = self._evaluate(ids[kept:])
         stats.prefill_s = time.perf_counter() - began
         if logits is None:
             yield Step(None, None, "cancelled", stats, sampler.seed)
             return
         if not bool(torch.isfinite(logits[: self.vocab_size]).all()):
+            self.reset()  # what was computed of this prompt is not to be used again
             raise CheckpointError(
                 "the model computes NaN or infinity for this prompt: its weights are damaged, or "
                 "too large for their precision (weights='fp32' tells)"

@@ -37,6 +37,8 @@ class TemplateError(TinyChatError):
 class ContextLengthError(TinyChatError):
     """The prompt does not fit the context; the message has both numbers."""
 
+    exit_code = 2
+
 
 class NotEnoughMemoryError(TinyChatError):
     """Less memory than the model needs; the message has both numbers."""

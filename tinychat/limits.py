@@ -33,6 +33,9 @@ GROUP_SIZE = 1 << 16
 TOKEN_IDS = 256  # entries of eos_token_id
 NAMES = 4096  # entries of modules_to_not_convert
 
+# Kernels.
+THREADS = 256
+
 # Sampling.
 TEMPERATURE = 2.0
 REPETITION_PENALTY = (0.1, 10.0)

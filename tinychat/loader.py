@@ -20,7 +20,6 @@ from tinychat.errors import ArgumentError, CheckpointError, UnsupportedModelErro
 from tinychat.families import FAMILIES
 from tinychat.jsonfile import shown
 from tinychat.kernels import AttentionShape, Ops
-from tinychat.memory import low_bit_bytes, matrix_elements
 from tinychat.nn.attention import Attention, PositionTables
 from tinychat.nn.decoder import Block, Decoder, ParallelBlock, SequentialBlock
 from tinychat.nn.linear import AnyLinear, Linear, LinearLowBit, StackedLinear
@@ -77,18 +76,6 @@ class Summary:
 
     weights: str
     head: str
-
-
-def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
-    """Bytes that the matrices will take, before anything is read."""
-    blocks, head = matrix_elements(config)
-    low_bit = config.quantization
-    if weights in INTEGERS or (weights == "auto" and low_bit is not None):
-        bits = INTEGERS.get(weights, low_bit.bits if low_bit else 4)
-        head_bits = {"int4": 4, "fp16": 16}.get(lm_head, 8)
-        return low_bit_bytes(blocks, bits, 128) + head * head_bits // 8
-    size = 4 if weights == "fp32" or (weights == "auto" and config.torch_dtype == "float32") else 2
-    return (blocks + head) * size
 
 
 def load_model(
@@ -238,15 +225,17 @@ class Loader:
         return MLP(self.ops, self.linear(layer, "up"), down, kind)
 
     def embedding(self) -> Tensor:
-        return self.tensor(f"{self.embed_prefix}.weight", self.matrix_shape("embed"))
+        return self.tensor(f"{self.embed_prefix}.weight", self.config.matrix_shape("embed"))
 
     def head(self, embedding: Tensor) -> AnyLinear:
         self.count()
-        prefix, shape = self.prefix("head"), self.matrix_shape("head")
+        prefix, shape = self.prefix("head"), self.config.matrix_shape("head")
         weight = embedding if self.config.tie_word_embeddings else self.read(prefix, shape)
         bias = self.bias(prefix, shape[0])
         if isinstance(weight, LowBitWeight):
-            return self.low_bit(weight, bias)
+            if self.lm_head == "auto" and self.weights not in FLOATS:
+                return self.low_bit(weight, bias)
+            weight = dequantize(weight)
         low_bit_model = self.weights in INTEGERS or (
             self.weights == "auto" and self.config.quantization is not None
         )
@@ -259,15 +248,6 @@ class Loader:
 
     # --- matrices
 
-    def matrix_shape(self, role: str) -> tuple[int, int]:
-        """(N, K) of the matrix that plays a role."""
-        config = self.config
-        c, f, v = config.hidden_size, config.intermediate_size, config.vocab_size
-        q, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-        shapes = {"q": (q, c), "k": (kv, c), "v": (kv, c), "qkv": (q + 2 * kv, c), "o": (c, q)}
-        shapes |= {"gate": (f, c), "up": (f, c), "down": (c, f), "embed": (v, c), "head": (v, c)}
-        return shapes[role]
-
     def linear(self, layer: int, *roles: str, rows: Tensor | None = None) -> AnyLinear:
         """One linear layer of one or several modules that read the same input.
 
@@ -276,7 +256,7 @@ class Loader:
         """
         self.count()
         names = [self.prefix(role, layer) for role in roles]
-        shapes = [self.matrix_shape(role) for role in roles]
+        shapes = [self.config.matrix_shape(role) for role in roles]
         weights = [self.wanted(self.read(n, s), n) for n, s in zip(names, shapes, strict=True)]
         biases = [self.bias(n, s[0]) for n, s in zip(names, shapes, strict=True)]
         if rows is not None:

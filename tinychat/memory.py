@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tinychat.config import ModelConfig
 from tinychat.errors import ArgumentError, NotEnoughMemoryError
+from tinychat.quantize.format import GROUP_SIZES
+from tinychat.quantize.rtn import default_group_size
 
 # Below this many tokens a chat is of no use; a machine that cannot hold them is refused.
 MIN_CONTEXT = 256
@@ -15,6 +17,7 @@ MIN_CONTEXT = 256
 RESERVED_BYTES = 256 << 20
 # Packed 4- and 8-bit weights carry a float16 scale and a byte of zero point per row and group.
 GROUP_OVERHEAD_BYTES = 3
+INTEGER_BITS = {"int8": 8, "int4": 4}
 
 
 def available_bytes() -> int | None:
@@ -47,18 +50,45 @@ def _cgroup_available() -> int | None:
         return None
 
 
-def matrix_elements(config: ModelConfig) -> tuple[int, int]:
-    """Elements of all blocks' matrices together, and of the output head."""
-    c, f, d = config.hidden_size, config.intermediate_size, config.head_dim
-    qkv = (config.num_heads + 2 * config.num_kv_heads) * d * c
-    mlp = (3 if config.gated_mlp else 2) * c * f
-    block = qkv + config.num_heads * d * c + mlp
-    return config.num_layers * block, config.vocab_size * c
+def parameter_count(config: ModelConfig) -> int:
+    """Weights in the model's matrices; norms and biases are too few to count."""
+    block = sum(n * k for n, k in config.block_matrices().values())
+    table = config.vocab_size * config.hidden_size
+    return config.num_layers * block + table * (1 if config.tie_word_embeddings else 2)
 
 
-def low_bit_bytes(elements: int, bits: int, group_size: int) -> int:
-    """Bytes of so many packed weights."""
-    return elements * bits // 8 + elements // group_size * GROUP_OVERHEAD_BYTES
+def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
+    """Bytes of matrices that a token reads, before anything is loaded.
+
+    Args:
+        weights, lm_head: as for `load`.
+    """
+    matrices = [*config.block_matrices().values()] * config.num_layers
+    head = config.matrix_shape("head")
+    stored = config.quantization
+    bits = INTEGER_BITS.get(weights, stored.bits if stored and weights == "auto" else None)
+    if bits is None:
+        wide = weights == "fp32" or (weights == "auto" and config.torch_dtype == "float32")
+        return sum(n * k for n, k in [*matrices, head]) * (4 if wide else 2)
+    group = stored.group_size if stored else None
+    head_bits = {"int4": 4, "fp16": 16}.get(lm_head, 8)
+    return sum(packed_bytes(*shape, bits, group) for shape in matrices) + packed_bytes(
+        *head, head_bits
+    )
+
+
+def packed_bytes(n: int, k: int, bits: int, group_size: int | None = None) -> int:
+    """Bytes of a packed [n, k] weight; 16 bits stand for a float one.
+
+    Args:
+        group_size: None for what rounding at load takes; -1 for the whole row.
+    """
+    if bits == 16:
+        return n * k * 2
+    group = group_size or default_group_size(k)
+    # The kernels store the scale of a row again for every 128 inputs.
+    group = group if group in GROUP_SIZES else GROUP_SIZES[0]
+    return n * (k * bits // 8 + -(-k // group) * GROUP_OVERHEAD_BYTES)
 
 
 def choose_context(config: ModelConfig, asked: int | None, kv_bytes: int, weight_bytes: int) -> int:

@@ -103,16 +103,12 @@ def repeat_into(out: Tensor, values: Tensor) -> Tensor:
 
 def _matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
     """Module name -> (N, K) of every matrix of the model."""
-    c, f, v = config.hidden_size, config.intermediate_size, config.vocab_size
-    q, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    block = {"q": (q, c), "k": (kv, c), "v": (kv, c), "qkv": (q + 2 * kv, c), "o": (c, q)}
-    block |= {"gate": (f, c), "up": (f, c), "down": (c, f)}
-    shapes = {config.tensors["embed"]: (v, c)}
+    shapes = {config.tensors["embed"]: config.matrix_shape("embed")}
     if not config.tie_word_embeddings:
-        shapes[config.tensors["head"]] = (v, c)
+        shapes[config.tensors["head"]] = config.matrix_shape("head")
     for i in range(config.num_layers):
-        names = {role: n.format(i=i) for role, n in config.tensors.items() if role in block}
-        shapes |= {name: block[role] for role, name in names.items()}
+        for role, shape in config.block_matrices().items():
+            shapes[config.tensors[role].format(i=i)] = shape
     return shapes
 
 

@@ -103,7 +103,7 @@ Isa scalar_isa() {
   // --- add ---
   isa.add = add_floats;
   // --- matmul_w4, matmul_w8 ---
-  isa.max_tokens = 16;
+  isa.max_tokens = kMostTokens;
   isa.quantize_group = quantize_group;
   isa.matmul_w4 = matmul_tile<4>;
   isa.matmul_w8 = matmul_tile<8>;

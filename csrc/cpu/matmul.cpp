@@ -82,7 +82,6 @@ void multiply(MatmulKernel* kernel, const MatmulArgs& args, int row_tile, const 
     kernel(packing, tile, x, bias, out, stride);
     return;
   }
-  constexpr int kMostTokens = 16;
   float padded_bias[kTileRows] = {};
   float padded_out[kMostTokens * kTileRows];
   const std::size_t row_bytes = static_cast<std::size_t>(rows) * sizeof(float);

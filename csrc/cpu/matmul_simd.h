@@ -133,6 +133,7 @@ struct MatmulTile {
 template <class V, int kBits, int kTokens = V::kMaxTokens>
 void matmul_any(const Packing& packing, const std::uint8_t* tile, const TokenTile& x,
                 const float* bias, float* out, std::size_t out_stride) {
+  static_assert(kTokens <= kMostTokens);
   if (x.tokens == kTokens) {
     MatmulTile<V, kBits, kTokens>::run(packing, tile, x, bias, out, out_stride);
   } else if constexpr (kTokens > 1) {

@@ -70,6 +70,9 @@ struct AttentionTile {
   float* value_block;
 };
 
+// Bounds what a matmul keeps on the stack for a tile of tokens.
+constexpr int kMostTokens = 16;
+
 // Micro-kernels of one instruction set. An ISA starts from a smaller one's table and replaces what
 // it does better.
 struct Isa {
@@ -79,7 +82,7 @@ struct Isa {
   void (*add)(const float* x, const float* y, float* out, std::size_t n);
 
   // --- matmul_w4, matmul_w8 ---
-  int max_tokens;  // the largest TokenTile that the kernels take
+  int max_tokens;  // the largest TokenTile that the kernels take, up to kMostTokens
   // Rounds one group of one token: x [n], n <= group, to codes [group / 4, 4], `stride` bytes from
   // quad to quad; returns the scale and writes minus the sum of the codes. The scale of a
   // group that holds an infinity or a NaN is NaN, so that it shows in the product.

@@ -19,7 +19,7 @@ from tinychat.errors import (
     NotEnoughMemoryError,
     TemplateError,
 )
-from tinychat.llm import Piece
+from tinychat.pieces import Piece
 from tinychat.sampler import DEFAULTS, SamplingParams
 
 Messages = list[dict[str, str]]

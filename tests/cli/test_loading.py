@@ -8,11 +8,11 @@ import re
 import pytest
 
 from tests.cli.test_terminal import Tty
+from tinychat.assembly import load
 from tinychat.cli.loading import Bar
 from tinychat.cli.main import build_parser
 from tinychat.cli.options import LOAD_ARGUMENTS, load_arguments
 from tinychat.cli.terminal import Terminal
-from tinychat.llm import load
 
 
 def run_bar(stream: io.StringIO, seconds: float, parts: int, environ: dict[str, str]) -> str:

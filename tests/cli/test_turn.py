@@ -13,7 +13,7 @@ from tests.cli.fakes import FakeLLM
 from tinychat.cli.render import PlainRenderer
 from tinychat.cli.turn import Answer, Interrupts, ending, run_turn, statistics
 from tinychat.engine import Stats
-from tinychat.llm import Piece
+from tinychat.pieces import Piece
 
 HELLO = [{"role": "user", "content": "hello"}]
 

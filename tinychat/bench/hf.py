@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from tinychat.bench.job import Job
 from tinychat.config import load_config, parse_config
 from tinychat.errors import MissingPackageError, NotEnoughMemoryError
-from tinychat.memory import available_bytes, matrix_elements
+from tinychat.memory import available_bytes, parameter_count
 from tinychat.random_weights import RANDOM_PERIOD, repeat_into
 from tinychat.shapes import NOTES, shape_values
 
@@ -53,8 +53,7 @@ class TransformersRunner:
     @staticmethod
     def _check_memory(job: Job) -> None:
         config = parse_config(shape_values(job.shape)) if job.shape else load_config(_folder(job))
-        blocks, head = matrix_elements(config)
-        need = DTYPE.itemsize * (blocks + head * (1 if config.tie_word_embeddings else 2))
+        need = DTYPE.itemsize * parameter_count(config)
         free = available_bytes()
         if free is not None and need > free:
             raise NotEnoughMemoryError(

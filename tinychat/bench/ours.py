@@ -7,10 +7,11 @@ import time
 import torch
 from torch import Tensor
 
+from tinychat.assembly import build, check_choices, load
 from tinychat.bench.job import Job
 from tinychat.kernels import SamplingRule
 from tinychat.kernels.dispatch import select
-from tinychat.llm import LLM, build, check_choices, load
+from tinychat.llm import LLM
 from tinychat.random_weights import RandomCheckpoint
 from tinychat.shapes import NOTES, shape_config
 

@@ -15,7 +15,7 @@ from tinychat.errors import ArgumentError, TemplateError, TinyChatError, Unsuppo
 from tinychat.limits import MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from tinychat.llm import Piece
+    from tinychat.pieces import Piece
 
 STOPPED = 130
 SECONDS_BEFORE_HINT = 2.0

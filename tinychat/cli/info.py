@@ -64,21 +64,19 @@ def _shown(value: object) -> str:
 
 def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     """Every fact by name, in the order of printing; raises TinyChatError if it is no model."""
+    from tinychat.assembly import check_choices, kv_dtype_for
     from tinychat.cache import kv_bytes_per_token
     from tinychat.checkpoint import Checkpoint
     from tinychat.config import load_config
     from tinychat.hub import resolve_model
     from tinychat.kernels.dispatch import select
-    from tinychat.llm import check_choices, kv_dtype_for
-    from tinychat.loader import weight_bytes
-    from tinychat.memory import available_bytes, choose_context, matrix_elements
+    from tinychat.memory import available_bytes, choose_context, parameter_count, weight_bytes
 
     check_choices(weights=arguments.weights, lm_head=arguments.lm_head, kv_cache=arguments.kv_cache)
     folder = resolve_model(arguments.model, offline=arguments.offline)
     config = load_config(folder)
     checkpoint = Checkpoint.open(folder)
     checkpoint.close()
-    blocks, head = matrix_elements(config)
     kv_dtype = kv_dtype_for(arguments.kv_cache, arguments.weights, config)
     per_token = kv_bytes_per_token(config, kv_dtype)
     weights = weight_bytes(config, arguments.weights, arguments.lm_head)
@@ -93,7 +91,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "model": str(folder),
         "family": config.family,
-        "parameters": blocks + head * (1 if config.tie_word_embeddings else 2),
+        "parameters": parameter_count(config),
         "layers": config.num_layers,
         "hidden_size": config.hidden_size,
         "vocabulary": config.vocab_size,

@@ -20,7 +20,8 @@ from tinychat.cli.render import Renderer
 
 if TYPE_CHECKING:
     from tinychat.engine import Stats
-    from tinychat.llm import LLM, Piece
+    from tinychat.llm import LLM
+from tinychat.pieces import Piece
 
 try:
     import termios

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from tinychat import limits
 from tinychat.errors import ArgumentError, KernelError
 from tinychat.kernels import (
     Activation,
@@ -28,7 +29,6 @@ from tinychat.kernels.checks import address
 from tinychat.kernels.cores import usable_cores
 from tinychat.quantize.format import GROUP_SIZES, LowBitWeight
 
-MAX_THREADS = 256
 _DTYPES = {
     torch.float32: _cpu.DType.float32,
     torch.float16: _cpu.DType.float16,
@@ -80,8 +80,8 @@ class CpuOps(Ops):
     def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
         if threads is None:
             threads = usable_cores()
-        if not 1 <= threads <= MAX_THREADS:
-            raise ArgumentError(f"threads={threads}; expected 1 to {MAX_THREADS}")
+        if not 1 <= threads <= limits.THREADS:
+            raise ArgumentError(f"threads={threads}; expected 1 to {limits.THREADS}")
         try:
             self._context = _cpu.Context(isa or "", threads)
         except ValueError as error:

@@ -1,0 +1,181 @@
+"""`load`: a model folder -> an `LLM`, every argument checked and the memory asked for first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tinychat import limits
+from tinychat.cache import KV_DTYPES, KVCache, kv_bytes_per_token
+from tinychat.checkpoint import Checkpoint
+from tinychat.config import GenerationDefaults, ModelConfig, load_config, load_generation_config
+from tinychat.engine import Engine
+from tinychat.errors import ArgumentError
+from tinychat.hub import resolve_model
+from tinychat.kernels import Ops
+from tinychat.kernels.dispatch import select
+from tinychat.llm import LLM
+from tinychat.loader import HEADS, WEIGHTS, Source, load_model
+from tinychat.memory import choose_context, weight_bytes
+from tinychat.sampler import DEFAULTS, SamplingParams, check_bounds
+from tinychat.template import ChatTemplate
+from tinychat.tokenizer import Tokenizer
+
+# The named values that arguments of `load` may have.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "device": ("auto", "cpu"),
+    "weights": WEIGHTS,
+    "kv_cache": ("auto", *KV_DTYPES),
+    "lm_head": HEADS,
+}
+
+
+def load(
+    model: str | Path | None = None,
+    device: str = "auto",
+    weights: str = "auto",
+    kv_cache: str = "auto",
+    max_context: int | None = None,
+    threads: int | None = None,
+    lm_head: str = "auto",
+    pack_cache: bool = True,
+    offline: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> LLM:
+    """Load a model.
+
+    Args:
+        model: a folder, a Hugging Face id, or None for the model that ships with tinychat.
+        device: "auto" or "cpu"; this version has no CUDA backend.
+        weights: "auto" as the checkpoint is; "fp32", "fp16", "bf16"; "int8", "int4" round a float
+            checkpoint.
+        kv_cache: "fp32", "fp16", "bf16"; "auto" is fp32 for fp32 weights and fp16 otherwise.
+        max_context: tokens; default the model's own limit, or less where memory is short.
+        threads: default one per physical core that this process may use.
+        lm_head: "auto" (int8 with low-bit weights, else as the checkpoint is), "fp16" (as it is),
+            "int8", "int4".
+        pack_cache: kept for compatibility of calls; this version packs at every load and writes no
+            copy.
+        offline: never touch the network.
+        progress: called with (matrices done, matrices in all) while loading.
+    Raises: TinyChatError and its subclasses, see `tinychat.errors`.
+    """
+    check_choices(device=device, weights=weights, kv_cache=kv_cache, lm_head=lm_head)
+    check_bounds("threads", threads, int, 1, limits.THREADS)
+    check_bounds("max_context", max_context, int, 1, limits.POSITIONS)
+
+    folder = resolve_model(model, offline=offline)
+    config = load_config(folder)
+    generation = load_generation_config(folder)
+    tokenizer = Tokenizer.load(folder, config.vocab_size)
+    template = ChatTemplate.load(folder, tokenizer) if tokenizer else None
+    checkpoint = Checkpoint.open(folder)
+    try:
+        return build(
+            checkpoint,
+            config,
+            select("cpu", threads=threads),
+            weights=weights,
+            kv_cache=kv_cache,
+            max_context=max_context,
+            lm_head=lm_head,
+            tokenizer=tokenizer,
+            template=template,
+            generation=generation,
+            progress=progress,
+            close=checkpoint.close,
+        )
+    except BaseException:
+        checkpoint.close()
+        raise
+
+
+def build(
+    source: Source,
+    config: ModelConfig,
+    ops: Ops,
+    *,
+    weights: str = "auto",
+    kv_cache: str = "auto",
+    max_context: int | None = None,
+    lm_head: str = "auto",
+    tokenizer: Tokenizer | None = None,
+    template: ChatTemplate | None = None,
+    generation: GenerationDefaults | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    close: Callable[[], None] = lambda: None,
+) -> LLM:
+    """Make an `LLM` of any source of weights: a checkpoint, or random ones made in memory.
+
+    Args, Raises: as `load`, for what is already read.
+    """
+    check_choices(weights=weights, kv_cache=kv_cache, lm_head=lm_head)
+    kv_dtype = kv_dtype_for(kv_cache, weights, config)
+    context = choose_context(
+        config,
+        max_context,
+        kv_bytes_per_token(config, kv_dtype),
+        weight_bytes(config, weights, lm_head),
+    )
+    # Float layers run through torch; it takes turns with our threads and may not outnumber them.
+    torch.set_num_threads(ops.threads)
+    model, summary = load_model(
+        source, config, ops, context, weights=weights, lm_head=lm_head, progress=progress
+    )
+    cache = KVCache(config, context, kv_dtype)
+    if template is not None:
+        template.max_output = limits.TEMPLATE_OUTPUT_PER_TOKEN * context
+    vocab_size = min(config.vocab_size, tokenizer.vocab_size) if tokenizer else config.vocab_size
+    engine = Engine(model, cache, end_tokens(config, generation, tokenizer), vocab_size)
+
+    def close_all() -> None:
+        ops.close()
+        if template is not None:
+            template.close()
+        close()
+
+    defaults = defaults_from(generation) if generation else DEFAULTS
+    warnings = generation.warnings if generation else ()
+    return LLM(engine, config, tokenizer, template, defaults, summary, close_all, warnings)
+
+
+def check_choices(**given: object) -> None:
+    """Raise `ArgumentError` unless each argument is one of its `CHOICES`."""
+    for name, value in given.items():
+        if value not in CHOICES[name]:
+            raise ArgumentError(f"{name}={value!r} is not one of {', '.join(CHOICES[name])}")
+
+
+def kv_dtype_for(kv_cache: str, weights: str, config: ModelConfig) -> torch.dtype:
+    """The cache's dtype: "auto" keeps fp32 weights exact and is fp16 for everything else."""
+    if kv_cache != "auto":
+        return KV_DTYPES[kv_cache]
+    full = weights == "fp32" or (
+        weights == "auto" and config.quantization is None and config.torch_dtype == "float32"
+    )
+    return torch.float32 if full else torch.float16
+
+
+def end_tokens(
+    config: ModelConfig, generation: GenerationDefaults | None, tokenizer: Tokenizer | None
+) -> frozenset[int]:
+    """Every id that ends a text, by config.json, generation_config.json or the tokenizer."""
+    ids = set(config.eos_token_ids)
+    if generation is not None:
+        ids.update(generation.eos_token_ids)
+    if tokenizer is not None and tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    return frozenset(ids)
+
+
+def defaults_from(generation: GenerationDefaults) -> SamplingParams:
+    """The checkpoint's sampling defaults over tinychat's."""
+    return SamplingParams(
+        temperature=generation.temperature,
+        top_k=generation.top_k,
+        top_p=generation.top_p,
+        min_p=generation.min_p,
+        repetition_penalty=generation.repetition_penalty,
+    ).over(DEFAULTS)
