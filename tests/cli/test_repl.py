@@ -321,7 +321,7 @@ def test_ctrl_c_between_answers(tmp_path: Path) -> None:
                 terminal.send("\x03")
                 time.sleep(0.004 * round_)
                 terminal.signal(signal.SIGINT)
-        for _ in range(10):  # an answer may still be running; then this is not obeyed
+        for _ in range(40):  # an answer may still be running; then this is not obeyed
             terminal.settle()
             terminal.send("\x03hello\r")
             terminal.settle()

@@ -256,6 +256,18 @@ def test_misaligned_memory(ops: Ops, tokens: int) -> None:
     assert torch.equal(moved.run(ops, case), inputs.run(ops, case))
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.head_dim % 16], ids=str)
+def test_what_an_earlier_call_left_in_memory_is_not_read(ops: Ops, case: Case) -> None:
+    inputs = Inputs.of(case)
+    again = inputs.copy()
+    out = inputs.run(ops, case)
+    other = Case(130, 8, 2, 64)
+    poison = Inputs.of(other)
+    poison.qkv.fill_(torch.nan)
+    assert poison.run(ops, other).isnan().all()
+    assert torch.equal(again.run(ops, case), out)
+
+
 @pytest.mark.parametrize("tokens", (0, 1, 2))
 def test_nothing_but_the_output_is_new(ops: Ops, tokens: int) -> None:
     case = Case(tokens, 4, 2, 16, start=3, rotated=16)

@@ -107,6 +107,7 @@ def test_a_forked_child_starts_its_own_threads() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() on this system")
+@pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="ASan's allocator may be locked at fork()")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_fork_while_another_thread_computes() -> None:
     ops = CpuOps(threads=2)
