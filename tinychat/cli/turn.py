@@ -91,9 +91,10 @@ class Interrupts:
         with handling(self._leave, *LEAVE_SIGNALS), handling(self._stop, signal.SIGINT):
             yield
 
-    def cancel(self) -> None:
-        """End the running answer after its next token."""
-        self._llm.cancel()
+    def cancel_if_stopped(self) -> None:
+        """End the running answer where the first request came before it had begun."""
+        if self.stopped:
+            self._llm.cancel()
 
     def _break(self, number: int, frame: FrameType | None) -> None:
         signal.signal(number, self._stop)
@@ -102,7 +103,7 @@ class Interrupts:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopped = True
         # NOTE: not called here: the interrupted thread may hold the very lock that `cancel` takes.
-        threading.Thread(target=self.cancel, daemon=True).start()
+        threading.Thread(target=self._llm.cancel, daemon=True).start()
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
         self.leaving = number
@@ -139,8 +140,7 @@ def run_turn(
                 if not interrupts.stopped and not interrupts.leaving:
                     for last in stream:
                         renderer.feed(last.text)
-                        if interrupts.stopped:
-                            interrupts.cancel()  # the first may have come before the stream began
+                        interrupts.cancel_if_stopped()
         finally:
             interrupts.stopped = False
             renderer.finish()
