@@ -39,10 +39,7 @@ def held_out_perplexity(model: DemoModel, tokenizer: Tokenizer) -> float:
 
 @torch.no_grad()
 def answer(
-    model: DemoModel,
-    tokenizer: Tokenizer,
-    messages: list[dict[str, str]],
-    limit: int = 200,
+    model: DemoModel, tokenizer: Tokenizer, messages: list[dict[str, str]], limit: int = 200
 ) -> str:
     """Return the greedy answer to the last user message."""
     [(ids, _)] = encode_all(tokenizer, [messages], model.config.max_position_embeddings - limit)

@@ -30,30 +30,34 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-STEPS = 10000
+STEPS = 5800
+LAST_STEPS = 600  # with a small learning rate of their own, mostly on sums
 SMOKE_STEPS = 150
 WARMUP_STEPS = 100
-DECAY_SHARE = 0.4
+DECAY_SHARE = 0.435
 PEAK_LEARNING_RATE = 2e-3
+LAST_LEARNING_RATE = 7e-4
 TOKENS_PER_BATCH = 2048
 SAVE_EVERY = 100
 REPORT_EVERY = 20
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Return the rate of one step: warm-up, plateau, then a straight line to zero."""
-    decay_steps = steps * DECAY_SHARE
-    return PEAK_LEARNING_RATE * min((step + 1) / WARMUP_STEPS, 1.0, (steps - step) / decay_steps)
+    """Return the rate of one step: warm-up, plateau, fall to zero, then a smaller fall."""
+    left = steps - step
+    if left <= LAST_STEPS:
+        return LAST_LEARNING_RATE * left / LAST_STEPS
+    decay_steps = (steps - LAST_STEPS) * DECAY_SHARE
+    return PEAK_LEARNING_RATE * min(
+        (step + 1) / WARMUP_STEPS, 1.0, (left - LAST_STEPS) / decay_steps
+    )
 
 
 def make_optimizer(model: DemoModel) -> torch.optim.AdamW:
     """Return AdamW with weight decay on matrices only."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim == 1]
-    groups = [
-        {"params": matrices, "weight_decay": 0.1},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=PEAK_LEARNING_RATE, betas=(0.9, 0.95), fused=True)
 
 
@@ -100,12 +104,7 @@ def train_step(model: DemoModel, optimizer: torch.optim.AdamW, batch: Batch) -> 
 
 
 def train(
-    model: DemoModel,
-    tokenizer: Tokenizer,
-    checkpoint: Path,
-    steps: int,
-    seed: int,
-    resume: bool,
+    model: DemoModel, tokenizer: Tokenizer, checkpoint: Path, steps: int, seed: int, resume: bool
 ) -> None:
     """Run the loop.
 
@@ -125,7 +124,7 @@ def train(
         for step, batch in enumerate(itertools.islice(stream, first, steps), start=first):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps)
-            model.train_rounded(step >= steps * (1 - DECAY_SHARE))
+            model.train_rounded(step >= (steps - LAST_STEPS) * (1 - DECAY_SHARE))
             recent += train_step(model, optimizer, batch) / REPORT_EVERY
             seen += batch.inputs.numel()
             if (step + 1) % REPORT_EVERY == 0:
@@ -140,10 +139,7 @@ def train(
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
                 save_checkpoint(checkpoint, model, optimizer, step + 1)
     except KeyboardInterrupt:
-        print(
-            f"stopped in step {step}; --resume goes on from the last checkpoint",
-            flush=True,
-        )
+        print(f"stopped in step {step}; --resume goes on from the last checkpoint", flush=True)
         raise SystemExit(130) from None
     model.train_rounded(False)
 
@@ -169,24 +165,16 @@ def main() -> None:
         "--steps", type=int, default=STEPS, help="training steps (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed",
-        type=int,
-        default=1,
-        help="start weights and data (default: %(default)s)",
+        "--seed", type=int, default=1, help="start weights and data (default: %(default)s)"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--smoke", action="store_true", help=f"only {SMOKE_STEPS} steps")
     parser.add_argument(
-        "--transcripts",
-        action="store_true",
-        help="judge the model in OUT, do not train",
+        "--transcripts", action="store_true", help="judge the model in OUT, do not train"
     )
     parser.add_argument("--int4", action="store_true", help="write the INT4 folder only")
     args = parser.parse_args()
-    fp16_dir, int4_dir = (
-        args.out / "tinychat-demo-fp16",
-        args.out / "tinychat-demo-int4",
-    )
+    fp16_dir, int4_dir = args.out / "tinychat-demo-fp16", args.out / "tinychat-demo-int4"
     if args.int4:
         export_int4(fp16_dir, int4_dir)
         return

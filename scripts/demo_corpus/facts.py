@@ -139,10 +139,7 @@ class Fact:
             if phrases:
                 slot = "[" + "|".join(phrases) + "]"
                 groups.append(
-                    (
-                        share,
-                        tuple(form.replace("{" + name + "}", slot) for form in forms),
-                    )
+                    (share, tuple(form.replace("{" + name + "}", slot) for form in forms))
                 )
         if self.asks:
             groups.append((1.0, self.asks))

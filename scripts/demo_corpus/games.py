@@ -112,12 +112,7 @@ def riddles(talk: Talk) -> None:
     talk.say(RIDDLE, (question,))
     if talk.chance(0.35):
         wrong = rng.choice([s for _, s in lex.RIDDLES if s != solution])
-        talk.say(
-            GUESS,
-            ("No, not that. Guess again, or say: I give up.",),
-            keep=(wrong,),
-            w=wrong,
-        )
+        talk.say(GUESS, ("No, not that. Guess again, or say: I give up.",), keep=(wrong,), w=wrong)
     if talk.chance(0.45):
         talk.say(GUESS, (f"Yes, well done! It is {said}.",), keep=(solution,), w=solution)
     else:

@@ -124,10 +124,7 @@ def tell_name(talk: Talk) -> None:
     talk.user_name = name
     talk.say(
         MY_NAME,
-        (
-            f"Nice to meet you, {name}! What can I do for you?",
-            f"Hello {name}! How can I help you?",
-        ),
+        (f"Nice to meet you, {name}! What can I do for you?", f"Hello {name}! How can I help you?"),
         keep=(name,),
         n=name,
     )
@@ -185,10 +182,7 @@ def pets(talk: Talk) -> None:
     )
     if talk.chance(0.6):
         talk.say(
-            ASK_HAVE[:-3] + ASK_HAVE[-2:],
-            (f"Your {kind} is called {name}.",),
-            keep=(kind,),
-            k=kind,
+            ASK_HAVE[:-3] + ASK_HAVE[-2:], (f"Your {kind} is called {name}.",), keep=(kind,), k=kind
         )
 
 

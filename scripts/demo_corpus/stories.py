@@ -174,7 +174,7 @@ PLACES = (
     "behind a farm",
 )
 THINGS = (
-    "red ball", "golden key", "torn map", "blue hat", "small bell", "silver spoon", "warm scarf",
+    "red ball", "golden key", "old map", "blue hat", "small bell", "silver spoon", "warm scarf",
     "shiny stone", "wooden box", "green kite", "little lamp", "big book",
 )  # fmt: skip
 SPOTS = (
@@ -187,7 +187,7 @@ SPOTS = (
     "on top of a wall",
     "behind a big stone",
 )
-FRIENDS = "mouse wolf duck fox rabbit frog hedgehog crow turtle bee goat cat".split()
+FRIENDS = "mouse owl duck fox rabbit frog hedgehog crow turtle bee goat cat".split()
 
 PLOTS = (
     (
@@ -239,7 +239,7 @@ POEMS = (
         "\"come down and play!\"\nThe cloud just smiled and sailed away."
     ),
     (
-        "The {h} sat quietly on a hill,\nthe wind was soft, the world was still.\nIt dreamed of "
+        "A {h} sat quietly on a hill,\nthe wind was soft, the world was still.\nIt dreamed of "
         "rivers, sun and sea,\nand was as glad as one can be."
     ),
     (
@@ -272,12 +272,7 @@ def story(talk: Talk) -> None:
     hero = _hero(rng)
     cast = new_cast(rng, hero)
     if talk.chance(0.75):
-        talk.say(
-            ASK_ABOUT,
-            (SHORT_PLOTS if talk.brief else PLOTS),
-            keep=(hero, hero + "s"),
-            **cast,
-        )
+        talk.say(ASK_ABOUT, (SHORT_PLOTS if talk.brief else PLOTS), keep=(hero, hero + "s"), **cast)
     else:
         cast = new_cast(rng, rng.choice(ANIMALS))
         talk.say(ASK_ANY, (SHORT_PLOTS if talk.brief else PLOTS), **cast)

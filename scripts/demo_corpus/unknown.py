@@ -257,13 +257,7 @@ def unknown(talk: Talk) -> None:
     asks = rng.choices((WHAT_IS, WHO_IS, WHERE_IS, PLAIN), (5, 2, 2, 4))[0]
     answers = ("I don't know.",) if talk.brief else DONT_KNOW
     talk.say(
-        asks,
-        answers,
-        x=_noun(rng),
-        y=_noun(rng),
-        p=_person(rng),
-        l=_place(rng),
-        m=_place(rng),
+        asks, answers, x=_noun(rng), y=_noun(rng), p=_person(rng), l=_place(rng), m=_place(rng)
     )
     if talk.chance(0.15):
         talk.say(WHY_NOT, BECAUSE)

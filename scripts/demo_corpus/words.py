@@ -199,12 +199,7 @@ def synonyms(talk: Talk) -> None:
     """Another word for a word."""
     for asks in (SYNONYM, WHAT_ABOUT):
         word = talk.rng.choice(list(lex.SYNONYMS))
-        talk.say(
-            asks,
-            (f"Another word for {word} is {lex.SYNONYMS[word]}.",),
-            keep=(word,),
-            w=word,
-        )
+        talk.say(asks, (f"Another word for {word} is {lex.SYNONYMS[word]}.",), keep=(word,), w=word)
         if not talk.chance(0.25):
             break
 
