@@ -6,6 +6,7 @@ Tests believe that nothing outside the repository is needed; what wants more ski
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # No deadline: the suite judges results, never the clock. Derandomized: a run repeats the last one.
 settings.register_profile("tinychat", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("tinychat")
+
+# A shell starts background jobs with Ctrl-C ignored, and tests of it would wait in vain.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

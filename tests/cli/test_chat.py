@@ -82,7 +82,7 @@ def test_a_full_context_is_said(tmp_path: Path) -> None:
     assert (done.code, done.out) == (0, "w0 w1 w2 \n")
     assert "the context is full: 5/5 tokens; a larger --max-context" in done.err
     done = run_piped(["chat", "--prompt", "a b c d e"], tmp_path, FakeLLM(max_context=5))
-    assert (done.code, done.out) == (1, "") and "has 6 tokens" in done.err
+    assert (done.code, done.out) == (2, "") and "has 6 tokens" in done.err
 
 
 def test_control_sequences_do_not_pass_through_pipes(tmp_path: Path) -> None:
