@@ -24,7 +24,7 @@ PACKAGE = REPOSITORY / "tinychat"
 
 # Every module of the package belongs to one group, named by the first part of its path.
 GROUPS = {
-    "base": ("errors", "limits", "jsonfile", "fields", "frames", "machine", "stop"),
+    "base": ("errors", "limits", "jsonfile", "fields", "frames", "machine", "precision", "stop"),
     "text": (
         *("tokenizer", "tokenizer_json", "tokenizer_spm", "streaming"),
         *("template", "template_process", "template_worker", "messages"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from tinychat import limits
-from tinychat.cache import KV_DTYPES, KVCache, kv_bytes_per_token
+from tinychat.cache import KVCache, kv_bytes_per_token
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import GenerationDefaults, ModelConfig, load_config, load_generation_config
 from tinychat.engine import Engine
@@ -19,6 +19,7 @@ from tinychat.kernels.dispatch import select
 from tinychat.llm import LLM
 from tinychat.loader import HEADS, WEIGHTS, Source, load_model
 from tinychat.memory import choose_context, weight_bytes
+from tinychat.precision import FLOATS
 from tinychat.sampler import DEFAULTS, SamplingParams, check_bounds
 from tinychat.template import ChatTemplate
 from tinychat.tokenizer import Tokenizer
@@ -27,7 +28,7 @@ from tinychat.tokenizer import Tokenizer
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu"),
     "weights": WEIGHTS,
-    "kv_cache": ("auto", *KV_DTYPES),
+    "kv_cache": ("auto", *FLOATS),
     "lm_head": HEADS,
 }
 
@@ -151,7 +152,7 @@ def check_choices(**given: object) -> None:
 def kv_dtype_for(kv_cache: str, weights: str, config: ModelConfig) -> torch.dtype:
     """The cache's dtype: "auto" keeps fp32 weights exact and is fp16 for everything else."""
     if kv_cache != "auto":
-        return KV_DTYPES[kv_cache]
+        return FLOATS[kv_cache]
     full = weights == "fp32" or (
         weights == "auto" and config.quantization is None and config.torch_dtype == "float32"
     )

@@ -12,12 +12,6 @@ from torch import Tensor
 
 from tinychat.config import ModelConfig
 
-KV_DTYPES: dict[str, torch.dtype] = {
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-}
-
 
 def kv_bytes_per_token(config: ModelConfig, dtype: torch.dtype) -> int:
     """Bytes that one token takes in the cache, all layers together."""

@@ -26,11 +26,10 @@ from tinychat.nn.linear import AnyLinear, Linear, LinearLowBit, StackedLinear
 from tinychat.nn.mlp import MLP, GatedMLP
 from tinychat.nn.norm import LayerNorm, Norm, RMSNorm
 from tinychat.nn.rope import position_tables
+from tinychat.precision import FLOATS, INTEGERS
 from tinychat.quantize.format import LowBitWeight, concatenate, dequantize, from_awq_gemm
 from tinychat.quantize.rtn import default_group_size, round_to_nearest
 
-FLOATS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-INTEGERS = {"int8": 8, "int4": 4}
 WEIGHTS = ("auto", *FLOATS, *INTEGERS)
 HEADS = ("auto", "fp16", "int8", "int4")
 NAMES_SHOWN = 20

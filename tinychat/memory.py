@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tinychat.config import ModelConfig
 from tinychat.errors import ArgumentError, NotEnoughMemoryError
+from tinychat.precision import INTEGERS
 from tinychat.quantize.format import GROUP_SIZES
 from tinychat.quantize.rtn import default_group_size
 
@@ -17,7 +18,6 @@ MIN_CONTEXT = 256
 RESERVED_BYTES = 256 << 20
 # Packed 4- and 8-bit weights carry a float16 scale and a byte of zero point per row and group.
 GROUP_OVERHEAD_BYTES = 3
-INTEGER_BITS = {"int8": 8, "int4": 4}
 
 
 def available_bytes() -> int | None:
@@ -66,7 +66,7 @@ def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
     matrices = [*config.block_matrices().values()] * config.num_layers
     head = config.matrix_shape("head")
     stored = config.quantization
-    bits = INTEGER_BITS.get(weights, stored.bits if stored and weights == "auto" else None)
+    bits = INTEGERS.get(weights, stored.bits if stored and weights == "auto" else None)
     if bits is None:
         wide = weights == "fp32" or (weights == "auto" and config.torch_dtype == "float32")
         return sum(n * k for n, k in [*matrices, head]) * (4 if wide else 2)

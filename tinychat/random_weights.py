@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tinychat.config import ModelConfig
 from tinychat.errors import ArgumentError, CheckpointError
-from tinychat.loader import FLOATS, INTEGERS
+from tinychat.precision import FLOATS, INTEGERS
 from tinychat.quantize.format import LowBitWeight
 from tinychat.quantize.rtn import default_group_size
 
@@ -106,8 +106,8 @@ def _matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
     shapes = {config.tensors["embed"]: config.matrix_shape("embed")}
     if not config.tie_word_embeddings:
         shapes[config.tensors["head"]] = config.matrix_shape("head")
-    for i in range(config.num_layers):
-        for role, shape in config.block_matrices().items():
+    for role, shape in config.block_matrices().items():
+        for i in range(config.num_layers):
             shapes[config.tensors[role].format(i=i)] = shape
     return shapes
 
