@@ -60,23 +60,21 @@ PYBIND11_MODULE(_cpu, module) {
       },
       "x"_a, "y"_a, "out"_a, "n"_a, no_gil);
 
-  // --- matmul_w4, matmul_w8 ---
-  const auto matmul = [](void (*op)(Team&, const Isa&, const MatmulArgs&) noexcept, int bits) {
-    return [op, bits](Context& c, Address x, Address weight, Address bias, Address out, int tokens,
-                      int rows, int cols, int group) {
-      const MatmulArgs args{at<const float>(x),
-                            at<const std::uint8_t>(weight),
-                            at<const float>(bias),
-                            at<float>(out),
-                            tokens,
-                            {bits, rows, cols, group}};
-      c.submit(op, args, matmul_scratch_bytes(args, c.threads()));
-    };
-  };
-  context.def("matmul_w4", matmul(matmul_w4, 4), "x"_a, "weight"_a, "bias"_a, "out"_a, "tokens"_a,
-              "rows"_a, "cols"_a, "group"_a, no_gil);
-  context.def("matmul_w8", matmul(matmul_w8, 8), "x"_a, "weight"_a, "bias"_a, "out"_a, "tokens"_a,
-              "rows"_a, "cols"_a, "group"_a, no_gil);
+  // --- matmul ---
+  context.def(
+      "matmul",
+      [](Context& c, Address x, Address weight, Address bias, Address out, int tokens, int bits,
+         int rows, int cols, int group) {
+        const MatmulArgs args{at<const float>(x),
+                              at<const std::uint8_t>(weight),
+                              at<const float>(bias),
+                              at<float>(out),
+                              tokens,
+                              {bits, rows, cols, group}};
+        c.submit(matmul, args, matmul_scratch_bytes(args, c.threads()));
+      },
+      "x"_a, "weight"_a, "bias"_a, "out"_a, "tokens"_a, "bits"_a, "rows"_a, "cols"_a, "group"_a,
+      no_gil);
 
   // --- pack ---
   module.def(

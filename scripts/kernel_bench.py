@@ -1,7 +1,7 @@
-"""Measure matmul_w4 and matmul_w8 at real shapes against what the memory and the cores can give.
+"""Measure matmul at real shapes against what the memory and the cores can give.
 
-Usage: python scripts/kernel_bench.py [--isa NAME] [--threads N] [--tokens 1,512] [--repeats N]
-       [--model llama-3.2-1b|smollm2-135m]
+Usage: python scripts/kernel_bench.py [--isa NAME] [--threads N] [--tokens 1,512] [--bits 2,3,4]
+       [--repeats N] [--model llama-3.2-1b|smollm2-135m]
 
 One token: weights are cold, because each repeat streams through copies of the weight that together
 exceed the caches; the ceiling is a plain read of as many bytes, measured between the repeats. Many
@@ -14,6 +14,7 @@ import argparse
 import json
 import statistics
 import time
+from itertools import product
 
 import torch
 
@@ -21,23 +22,24 @@ from tinychat.kernels import PackedWeight
 from tinychat.kernels.cpu import CpuOps
 from tinychat.quantize.format import LowBitWeight, dequantize
 
-# Rows, inputs, group size, bits of each matrix of a layer and of the head.
+# Rows, inputs, group size of each matrix of a layer, which --bits is about, and of the head.
 SHAPES = {
     "llama-3.2-1b": {
-        "qkv": (3072, 2048, 128, 4),
-        "o": (2048, 2048, 128, 4),
-        "gate_up": (16384, 2048, 128, 4),
-        "down": (2048, 8192, 128, 4),
-        "head": (128256, 2048, 128, 8),
+        "qkv": (3072, 2048, 128),
+        "o": (2048, 2048, 128),
+        "gate_up": (16384, 2048, 128),
+        "down": (2048, 8192, 128),
+        "head": (128256, 2048, 128),
     },
     "smollm2-135m": {
-        "qkv": (960, 576, 64, 4),
-        "o": (576, 576, 64, 4),
-        "gate_up": (3072, 576, 64, 4),
-        "down": (576, 1536, 128, 4),
-        "head": (49152, 576, 64, 8),
+        "qkv": (960, 576, 64),
+        "o": (576, 576, 64),
+        "gate_up": (3072, 576, 64),
+        "down": (576, 1536, 128),
+        "head": (49152, 576, 64),
     },
 }
+HEAD_BITS = 8
 COLD_BYTES = 256 << 20
 
 
@@ -52,23 +54,19 @@ def random_weight(rows: int, cols: int, group: int, bits: int) -> LowBitWeight:
     return LowBitWeight(integers(rows, cols), scales, integers(rows, groups), bits, group)
 
 
-def multiply(ops: CpuOps, x: torch.Tensor, weight: PackedWeight) -> torch.Tensor:
-    return ops.matmul_w4(x, weight) if weight.bits == 4 else ops.matmul_w8(x, weight)
-
-
 def check(ops: CpuOps, weight: LowBitWeight, packed: PackedWeight) -> None:
     x = torch.randn((2, weight.codes.shape[1]))
     part = LowBitWeight(
         weight.codes[:64], weight.scales[:64], weight.zeros[:64], weight.bits, weight.group_size
     )
     expected = x @ dequantize(part).T
-    error = (multiply(ops, x, packed)[:, :64] - expected).norm() / expected.norm()
+    error = (ops.matmul(x, packed)[:, :64] - expected).norm() / expected.norm()
     if error > 0.02:
         raise SystemExit(f"wrong result, relative error {error:.3f}")
 
 
-def measure(ops: CpuOps, shape: tuple[int, int, int, int], tokens: int, repeats: int) -> dict:
-    rows, cols, group, bits = shape
+def measure(ops: CpuOps, shape: tuple[int, int, int], bits: int, tokens: int, repeats: int) -> dict:
+    rows, cols, group = shape
     weight = random_weight(rows, cols, group, bits)
     packed = ops.pack(weight)
     check(ops, weight, packed)
@@ -77,7 +75,7 @@ def measure(ops: CpuOps, shape: tuple[int, int, int, int], tokens: int, repeats:
     x = torch.randn((tokens, cols))
     with ops.record() as plan:
         for each in weights:
-            multiply(ops, x, each)
+            ops.matmul(x, each)
     plan.run()
     seconds, ceilings = [], []
     for _ in range(repeats):
@@ -97,6 +95,10 @@ def measure(ops: CpuOps, shape: tuple[int, int, int, int], tokens: int, repeats:
     }
 
 
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -105,17 +107,19 @@ def main() -> None:
     parser.add_argument("--isa")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--tokens", default="1")
+    parser.add_argument("--bits", default="4", help="of a layer's matrices; the head has 8")
     parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args()
     ops = CpuOps(args.isa, args.threads)
     rows = []
     print(f"{ops.name}, {ops.threads} threads; medians (best in brackets)")
     for model in args.model or SHAPES:
-        for name, shape in SHAPES[model].items():
-            for tokens in map(int, args.tokens.split(",")):
-                row = measure(ops, shape, tokens, args.repeats)
-                rows.append({"model": model, "matrix": name, "tokens": tokens, **row})
-                line = f"{model:14} {name:8} T={tokens:<4} {row['us']:9.1f} us"
+        for (name, shape), tokens in product(SHAPES[model].items(), numbers(args.tokens)):
+            for bits in [HEAD_BITS] if name == "head" else numbers(args.bits):
+                row = measure(ops, shape, bits, tokens, args.repeats)
+                case = {"model": model, "matrix": name, "bits": bits, "tokens": tokens}
+                rows.append({**case, **row})
+                line = f"{model:14} {name:8} W{bits} T={tokens:<4} {row['us']:9.1f} us"
                 if tokens == 1:
                     line += f"  {row['gb_per_s']:5.1f} of {row['ceiling_gb_per_s']:5.1f} GB/s"
                     line += f"  {row['share']:4.0%} ({row['best_share']:4.0%})"

@@ -16,7 +16,7 @@ from tinychat.quantize.rtn import default_group_size
 MIN_CONTEXT = 256
 # Left alone for the interpreter, the tokenizer, activations and everybody else.
 RESERVED_BYTES = 256 << 20
-# Packed 4- and 8-bit weights carry a float16 scale and a byte of zero point per row and group.
+# Packed weights carry a float16 scale and a byte of zero point per row and group.
 GROUP_OVERHEAD_BYTES = 3
 
 

@@ -12,20 +12,20 @@
 namespace tinychat {
 namespace {
 
-// --- matmul_w4, matmul_w8 ---
+// --- matmul ---
 
-// NOTE: maddubs saturates at 16 bits. Two products of a 4-bit code stay below 2 * 15 * 127 = 3810,
-// and 8 such pairs below 2^15, so 4-bit codes are exact; two products of an 8-bit code do not fit,
-// so those are widened first.
+// NOTE: maddubs saturates at 16 bits. Two products of a 4-bit code stay within 2 * 15 * 127 = 3810,
+// and 8 such pairs below 2^15, so codes of up to 4 bits are exact; two products of an 8-bit code do
+// not fit, so those are widened first.
 struct DotAvx2 {
   static constexpr bool kTwoChains = false;
 
   template <int kBits, int kTokens>
   static void add_dots(__m256i& sum, __m256i&, const __m256i* codes, const std::int8_t* quads) {
-    if constexpr (kBits == 4) {
+    if constexpr (kBits <= 4) {
       __m256i pairs = _mm256_maddubs_epi16(codes[0], broadcast256(quads));
 #pragma GCC unroll 8
-      for (int i = 1; i < kQuadsPerStep; ++i) {
+      for (int i = 1; i < kStepQuads; ++i) {
         const __m256i products =
             _mm256_maddubs_epi16(codes[i], broadcast256(quads + i * kTokens * 4));
         pairs = _mm256_add_epi16(pairs, products);
@@ -33,7 +33,7 @@ struct DotAvx2 {
       sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     } else {
 #pragma GCC unroll 8
-      for (int i = 0; i < kQuadsPerStep; ++i) {
+      for (int i = 0; i < kStepQuads; ++i) {
         const __m256i quad = broadcast256(quads + i * kTokens * 4);
         const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(quad, 8), 8);
         const __m256i odd = _mm256_srai_epi16(quad, 8);
@@ -104,11 +104,9 @@ float quantize_group(const float* x, int n, int group, std::int8_t* codes, int s
 Isa avx2_isa() {
   Isa isa = scalar_isa();
   isa.name = "avx2";
-  // --- matmul_w4, matmul_w8 ---
-  isa.max_tokens = Vector256<DotAvx2>::kMaxTokens;
+  // --- matmul ---
   isa.quantize_group = quantize_group;
-  isa.matmul_w4 = matmul_any<Vector256<DotAvx2>, 4>;
-  isa.matmul_w8 = matmul_any<Vector256<DotAvx2>, 8>;
+  use_matmul<Vector256<DotAvx2>>(&isa);
   // --- read_bandwidth ---
   isa.sum_page = sum_page;
   // --- norm, embedding, attention, activation, sample ---

@@ -9,7 +9,7 @@
 namespace tinychat {
 namespace {
 
-// --- matmul_w4, matmul_w8 ---
+// --- matmul ---
 
 struct Vector512 {
   static constexpr int kRows = 16;
@@ -19,11 +19,19 @@ struct Vector512 {
   using Float = __m512;
 
   static Int load(const std::uint8_t* from) { return _mm512_loadu_si512(from); }
-  static Int low_nibbles(Int bytes) { return _mm512_and_si512(bytes, _mm512_set1_epi8(15)); }
-  static Int high_nibbles(Int bytes) { return low_nibbles(_mm512_srli_epi16(bytes, 4)); }
-  static Int high_nibbles_times_16(Int bytes) {
-    return _mm512_and_si512(bytes, _mm512_set1_epi8(-16));
+  // Of bytes, but for the bits that cross into a neighbour.
+  template <int kBy>
+  static Int shift_right(Int bytes) {
+    return _mm512_srli_epi16(bytes, kBy);
   }
+  template <int kBy>
+  static Int shift_left(Int bytes) {
+    return _mm512_slli_epi16(bytes, kBy);
+  }
+  static Int masked(Int bytes, int mask) {
+    return _mm512_and_si512(bytes, _mm512_set1_epi8(static_cast<char>(mask)));
+  }
+  static Int either(Int a, Int b) { return _mm512_or_si512(a, b); }
   static Int load_zeros(const std::uint8_t* from) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
   }
@@ -35,7 +43,7 @@ struct Vector512 {
   template <int kBits, int kTokens>
   static void add_dots(Int& even, Int& odd, const Int* codes, const std::int8_t* quads) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kQuadsPerStep; ++i) {
+    for (int i = 0; i < kStepQuads; ++i) {
       std::int32_t quad;
       __builtin_memcpy(&quad, quads + i * kTokens * 4, sizeof quad);
       Int& to = i % 2 == 0 ? even : odd;
@@ -43,7 +51,10 @@ struct Vector512 {
     }
   }
   static Int sum(Int a, Int b) { return _mm512_add_epi32(a, b); }
-  static Int divide_by_16(Int dots) { return _mm512_srai_epi32(dots, 4); }
+  template <int kLog2>
+  static Int divide(Int dots) {
+    return _mm512_srai_epi32(dots, kLog2);
+  }
   static Float load_scales(const std::uint8_t* from) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
   }
@@ -62,10 +73,8 @@ struct Vector512 {
 Isa avx512_vnni_isa() {
   Isa isa = avx2_isa();
   isa.name = "avx512_vnni";
-  // --- matmul_w4, matmul_w8 ---
-  isa.max_tokens = Vector512::kMaxTokens;
-  isa.matmul_w4 = matmul_any<Vector512, 4>;
-  isa.matmul_w8 = matmul_any<Vector512, 8>;
+  // --- matmul ---
+  use_matmul<Vector512>(&isa);
   // --- read_bandwidth ---
   isa.sum_page = sum_page;
   // --- norm, embedding, attention, activation, sample ---

@@ -7,7 +7,7 @@
 namespace tinychat {
 namespace {
 
-// --- matmul_w4, matmul_w8 ---
+// --- matmul ---
 
 struct DotAvxVnni {
   static constexpr bool kTwoChains = true;
@@ -16,7 +16,7 @@ struct DotAvxVnni {
   static void add_dots(__m256i& even, __m256i& odd, const __m256i* codes,
                        const std::int8_t* quads) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kQuadsPerStep; ++i) {
+    for (int i = 0; i < kStepQuads; ++i) {
       __m256i& to = i % 2 == 0 ? even : odd;
       to = _mm256_dpbusd_avx_epi32(to, codes[i], broadcast256(quads + i * kTokens * 4));
     }
@@ -28,9 +28,8 @@ struct DotAvxVnni {
 Isa avx_vnni_isa() {
   Isa isa = avx2_isa();
   isa.name = "avx_vnni";
-  // --- matmul_w4, matmul_w8 ---
-  isa.matmul_w4 = matmul_any<Vector256<DotAvxVnni>, 4>;
-  isa.matmul_w8 = matmul_any<Vector256<DotAvxVnni>, 8>;
+  // --- matmul ---
+  use_matmul<Vector256<DotAvxVnni>>(&isa);
   return isa;
 }
 

@@ -16,7 +16,7 @@ void add_floats(const float* x, const float* y, float* out, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) out[i] = x[i] + y[i];
 }
 
-// --- matmul_w4, matmul_w8 ---
+// --- matmul ---
 
 float quantize_group(const float* x, int n, int group, std::int8_t* codes, int stride,
                      std::int32_t* minus_sum) {
@@ -58,6 +58,17 @@ float half_to_float(std::uint16_t half) {
   return value;
 }
 
+// A code of one step of the layout; `byte` is 4 r + j for row r and input j of the quad.
+template <int kBits>
+int code_of(const std::uint8_t* step, int quad, int byte) {
+  constexpr int kWidth = low_width(kBits);
+  constexpr int kQuadsPerLine = 8 / kWidth;
+  const int low = step[quad / kQuadsPerLine * kLineBytes + byte];
+  const int code = (low >> quad % kQuadsPerLine * kWidth) & ((1 << kWidth) - 1);
+  if constexpr (kBits != 3) return code;
+  return code | ((step[2 * kLineBytes + byte] >> quad) & 1) << 2;
+}
+
 template <int kBits>
 void matmul_tile(const Packing& packing, const std::uint8_t* tile, const TokenTile& x,
                  const float* bias, float* out, std::size_t out_stride) {
@@ -70,19 +81,17 @@ void matmul_tile(const Packing& packing, const std::uint8_t* tile, const TokenTi
       const std::size_t column = g * static_cast<std::size_t>(tokens) + static_cast<std::size_t>(t);
       std::int32_t acc[kTileRows];
       for (int r = 0; r < kTileRows; ++r) acc[r] = zeros[r] * x.minus_sums[column];
-      const std::uint8_t* line = tile + packing.lines(g);
+      const std::uint8_t* lines = tile + packing.lines(g);
       const std::int8_t* quad =
           x.codes +
           (g * static_cast<std::size_t>(quads * tokens) + static_cast<std::size_t>(t)) * 4;
       for (int q = 0; q < quads; ++q, quad += tokens * 4) {
-        const int shift = kBits == 4 ? q % 2 * 4 : 0;
+        const std::uint8_t* step = lines + q / kStepQuads * kBits * kLineBytes;
         for (int r = 0; r < kTileRows; ++r) {
           for (int j = 0; j < 4; ++j) {
-            const int code = kBits == 4 ? (line[r * 4 + j] >> shift) & 15 : line[r * 4 + j];
-            acc[r] += code * quad[j];
+            acc[r] += code_of<kBits>(step, q % kStepQuads, r * 4 + j) * quad[j];
           }
         }
-        if (kBits == 8 || q % 2 == 1) line += kLineBytes;
       }
       for (int r = 0; r < kTileRows; ++r) {
         std::uint16_t scale;
@@ -102,11 +111,13 @@ Isa scalar_isa() {
   isa.name = "scalar";
   // --- add ---
   isa.add = add_floats;
-  // --- matmul_w4, matmul_w8 ---
+  // --- matmul ---
   isa.max_tokens = kMostTokens;
   isa.quantize_group = quantize_group;
-  isa.matmul_w4 = matmul_tile<4>;
-  isa.matmul_w8 = matmul_tile<8>;
+  isa.matmul[2] = matmul_tile<2>;
+  isa.matmul[3] = matmul_tile<3>;
+  isa.matmul[4] = matmul_tile<4>;
+  isa.matmul[8] = matmul_tile<8>;
   // --- read_bandwidth ---
   isa.sum_page = sum_page;
   // --- norm, embedding, attention, activation, sample ---

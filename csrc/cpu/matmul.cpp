@@ -1,6 +1,5 @@
-// matmul_w4 and matmul_w8: round the activations to int8, then let the ISA's kernel multiply them
-// tile by tile. The two differ only in the kernel; with one token the time is that of reading the
-// weight once.
+// matmul: round the activations to int8, then let the ISA's kernel for the weight's bits multiply
+// them tile by tile. With one token the time is that of reading the weight once.
 #include <algorithm>
 #include <cstring>
 
@@ -141,14 +140,6 @@ void multiply_many(Team& team, const Isa& isa, MatmulKernel* kernel, const Matmu
                 });
 }
 
-void matmul(Team& team, const Isa& isa, MatmulKernel* kernel, const MatmulArgs& args) {
-  if (args.tokens == 1) {
-    multiply_one(team, isa, kernel, args);
-  } else {
-    multiply_many(team, isa, kernel, args);
-  }
-}
-
 }  // namespace
 
 std::size_t matmul_scratch_bytes(const MatmulArgs& args, int threads) {
@@ -157,12 +148,13 @@ std::size_t matmul_scratch_bytes(const MatmulArgs& args, int threads) {
                           : static_cast<std::size_t>(args.tokens) * bytes;
 }
 
-void matmul_w4(Team& team, const Isa& isa, const MatmulArgs& args) noexcept {
-  matmul(team, isa, isa.matmul_w4, args);
-}
-
-void matmul_w8(Team& team, const Isa& isa, const MatmulArgs& args) noexcept {
-  matmul(team, isa, isa.matmul_w8, args);
+void matmul(Team& team, const Isa& isa, const MatmulArgs& args) noexcept {
+  MatmulKernel* kernel = isa.matmul[args.packing.bits];
+  if (args.tokens == 1) {
+    multiply_one(team, isa, kernel, args);
+  } else {
+    multiply_many(team, isa, kernel, args);
+  }
 }
 
 }  // namespace tinychat

@@ -5,19 +5,17 @@
 
 #include <immintrin.h>
 
+#include <utility>
+
 #include "cpu/ops.h"
 
 namespace tinychat {
 namespace {
 
-// A step is 32 inputs: 8 vectors, each with the codes of 4 consecutive inputs for V::kRows rows,
-// one row a lane.
-constexpr int kQuadsPerStep = kStepInputs / 4;
-
-// Processors prefetch a stream by themselves, but stop at the end of a page. So one line in four is
-// requested two pages ahead, into the second level: enough to start the stream there. (Requesting
-// every line, or into the first level, was slower than no request: 13 GB/s instead of 30, one
-// thread of a Zen 4.) Tile follows tile, so it is not wasted.
+// Processors prefetch a stream by themselves, but stop at the end of a page. So one line in four,
+// or one a step, is requested two pages ahead, into the second level: enough to start the stream
+// there. (Requesting every line, or into the first level, was slower than no request: 13 GB/s
+// instead of 30, one thread of a Zen 4.) Tile follows tile, so it is not wasted.
 constexpr std::size_t kPrefetchBytes = 8192;
 constexpr int kPrefetchEvery = 4;
 
@@ -30,28 +28,47 @@ struct MatmulTile {
   using Float = typename V::Float;
 
   static constexpr int kParts = kTileRows / V::kRows;
-  static constexpr int kLinesPerStep = kBits == 4 ? 4 : 8;
+  static constexpr int kWidth = low_width(kBits);
+  static constexpr int kQuadsPerLine = 8 / kWidth;
   // One chain of dependent products would be slower than memory, so a few tokens get two: even and
-  // odd quads. The odd ones of 4-bit codes are the high nibbles, which may then stay where they are
-  // and count 16 times.
+  // odd quads. The odd codes may then stay further up in their bytes, where fewer shifts bring
+  // them, and count 2^kOddShift times.
   static constexpr bool kTwoChains = V::kTwoChains && kTokens <= 2;
+  static constexpr int kOddShift = kTwoChains && kBits < 8 ? kWidth : 0;
   static constexpr bool kPrefetch = kTokens <= 4;
 
-  static TINYCHAT_INLINE void load_step(const std::uint8_t* step, bool prefetch, Int* codes) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kLinesPerStep; ++i) {
-      const std::uint8_t* line = step + i * kLineBytes;
-      if (prefetch && i % kPrefetchEvery == 0) {
-        _mm_prefetch(reinterpret_cast<const char*>(line + kPrefetchBytes), _MM_HINT_T1);
-      }
-      const Int bytes = V::load(line);
-      if constexpr (kBits == 4) {
-        codes[2 * i] = V::low_nibbles(bytes);
-        codes[2 * i + 1] = kTwoChains ? V::high_nibbles_times_16(bytes) : V::high_nibbles(bytes);
-      } else {
-        codes[i] = bytes;
+  // kCount bits of every byte, from bit kFrom on, moved to bit kTo.
+  template <int kFrom, int kCount, int kTo>
+  static TINYCHAT_INLINE Int field(Int bytes) {
+    if constexpr (kFrom > kTo) bytes = V::template shift_right<kFrom - kTo>(bytes);
+    if constexpr (kFrom < kTo) bytes = V::template shift_left<kTo - kFrom>(bytes);
+    return kCount == 8 ? bytes : V::masked(bytes, ((1 << kCount) - 1) << kTo);
+  }
+
+  // The codes of one quad: those of 4 consecutive inputs for V::kRows rows, one row a lane.
+  template <int kQuad>
+  static TINYCHAT_INLINE Int load_quad(const std::uint8_t* step) {
+    constexpr int kTo = kQuad % 2 == 1 ? kOddShift : 0;
+    constexpr int kFrom = kQuad % kQuadsPerLine * kWidth;
+    const Int low = field<kFrom, kWidth, kTo>(V::load(step + kQuad / kQuadsPerLine * kLineBytes));
+    if constexpr (kBits != 3) {
+      return low;
+    } else {
+      return V::either(low, field<kQuad, 1, kTo + 2>(V::load(step + 2 * kLineBytes)));
+    }
+  }
+
+  template <int... kQuads>
+  static TINYCHAT_INLINE void load_step(const std::uint8_t* step, bool prefetch, Int* codes,
+                                        std::integer_sequence<int, kQuads...>) {
+    if (prefetch) {
+#pragma GCC unroll 2
+      for (int i = 0; i < kBits; i += kPrefetchEvery) {
+        const std::uint8_t* ahead = step + i * kLineBytes + kPrefetchBytes;
+        _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T1);
       }
     }
+    ((codes[kQuads] = load_quad<kQuads>(step)), ...);
   }
 
   // Products of one group, minus its zeros: sum over its inputs of (code - zero) * activation.
@@ -65,18 +82,19 @@ struct MatmulTile {
       odd_dots[t] = V::no_dots();
     }
     for (int s = 0; s < steps; ++s) {
-      Int codes[kQuadsPerStep];
-      load_step(lines + s * kLinesPerStep * kLineBytes, prefetch, codes);
+      Int codes[kStepQuads];
+      load_step(lines + s * kBits * kLineBytes, prefetch, codes,
+                std::make_integer_sequence<int, kStepQuads>());
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
         V::template add_dots<kBits, kTokens>(dots[t], kTwoChains ? odd_dots[t] : dots[t], codes,
-                                             quads + (s * kQuadsPerStep * kTokens + t) * 4);
+                                             quads + (s * kStepQuads * kTokens + t) * 4);
       }
     }
     if constexpr (kTwoChains) {
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
-        dots[t] = V::sum(dots[t], kBits == 4 ? V::divide_by_16(odd_dots[t]) : odd_dots[t]);
+        dots[t] = V::sum(dots[t], V::template divide<kOddShift>(odd_dots[t]));
       }
     }
   }
@@ -141,6 +159,15 @@ void matmul_any(const Packing& packing, const std::uint8_t* tile, const TokenTil
   }
 }
 
+template <class V>
+void use_matmul(Isa* isa) {
+  isa->max_tokens = V::kMaxTokens;
+  isa->matmul[2] = matmul_any<V, 2>;
+  isa->matmul[3] = matmul_any<V, 3>;
+  isa->matmul[4] = matmul_any<V, 4>;
+  isa->matmul[8] = matmul_any<V, 8>;
+}
+
 // 256-bit vectors; `Dot` adds the products of unsigned and signed bytes, which is what AVX2 and
 // AVX-VNNI do differently.
 template <class Dot>
@@ -154,11 +181,19 @@ struct Vector256 {
   static Int load(const std::uint8_t* from) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   }
-  static Int low_nibbles(Int bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi8(15)); }
-  static Int high_nibbles(Int bytes) { return low_nibbles(_mm256_srli_epi16(bytes, 4)); }
-  static Int high_nibbles_times_16(Int bytes) {
-    return _mm256_and_si256(bytes, _mm256_set1_epi8(-16));
+  // Of bytes, but for the bits that cross into a neighbour.
+  template <int kBy>
+  static Int shift_right(Int bytes) {
+    return _mm256_srli_epi16(bytes, kBy);
   }
+  template <int kBy>
+  static Int shift_left(Int bytes) {
+    return _mm256_slli_epi16(bytes, kBy);
+  }
+  static Int masked(Int bytes, int mask) {
+    return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask)));
+  }
+  static Int either(Int a, Int b) { return _mm256_or_si256(a, b); }
   static Int load_zeros(const std::uint8_t* from) {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
   }
@@ -172,7 +207,10 @@ struct Vector256 {
     Dot::template add_dots<kBits, kTokens>(even, odd, codes, quads);
   }
   static Int sum(Int a, Int b) { return _mm256_add_epi32(a, b); }
-  static Int divide_by_16(Int dots) { return _mm256_srai_epi32(dots, 4); }
+  template <int kLog2>
+  static Int divide(Int dots) {
+    return _mm256_srai_epi32(dots, kLog2);
+  }
   static Float load_scales(const std::uint8_t* from) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
   }

@@ -81,15 +81,14 @@ struct Isa {
   // --- add ---
   void (*add)(const float* x, const float* y, float* out, std::size_t n);
 
-  // --- matmul_w4, matmul_w8 ---
+  // --- matmul ---
   int max_tokens;  // the largest TokenTile that the kernels take, up to kMostTokens
   // Rounds one group of one token: x [n], n <= group, to codes [group / 4, 4], `stride` bytes from
   // quad to quad; returns the scale and writes minus the sum of the codes. The scale of a
   // group that holds an infinity or a NaN is NaN, so that it shows in the product.
   float (*quantize_group)(const float* x, int n, int group, std::int8_t* codes, int stride,
                           std::int32_t* minus_sum);
-  MatmulKernel* matmul_w4;
-  MatmulKernel* matmul_w8;
+  MatmulKernel* matmul[kMostBits + 1];  // by bits: 2, 3, 4 and 8
 
   // --- read_bandwidth ---
   std::uint64_t (*sum_page)(const std::byte* page);  // reads kPageBytes
@@ -138,7 +137,7 @@ struct AddArgs {
 };
 void add(Team& team, const Isa& isa, const AddArgs& args) noexcept;
 
-// --- matmul_w4, matmul_w8 ---
+// --- matmul ---
 struct MatmulArgs {
   const float* x;              // [T, K]
   const std::uint8_t* weight;  // packed
@@ -148,8 +147,7 @@ struct MatmulArgs {
   Packing packing;
 };
 std::size_t matmul_scratch_bytes(const MatmulArgs& args, int threads);
-void matmul_w4(Team& team, const Isa& isa, const MatmulArgs& args) noexcept;
-void matmul_w8(Team& team, const Isa& isa, const MatmulArgs& args) noexcept;
+void matmul(Team& team, const Isa& isa, const MatmulArgs& args) noexcept;
 
 // --- pack ---
 struct PackArgs {

@@ -29,52 +29,97 @@ struct Row {
     return tile + packing.zeros(g) + lane;
   }
   // This row's part of the first line of a group; that of the next line is kLineBytes further.
-  std::uint8_t* quads(const Packing& packing, std::size_t g) const {
+  std::uint8_t* lines(const Packing& packing, std::size_t g) const {
     return tile + packing.lines(g) + 4 * lane;
   }
 };
 
-// Four codes from where n are left; the fixed-size copy is one instruction.
-std::uint32_t load_codes(const std::uint8_t* codes, int n) {
-  std::uint32_t four = 0;
-  if (n >= 4) {
-    std::memcpy(&four, codes, sizeof four);
-  } else if (n > 0) {
-    std::memcpy(&four, codes, static_cast<std::size_t>(n));
+// Up to a step's codes of one row, four of them a word.
+struct Step {
+  std::uint32_t quads[kStepQuads] = {};
+};
+
+// kWidth bits of each code, from bit kFrom on, between a step and as many lines of the layout.
+template <int kWidth, int kFrom = 0>
+struct Field {
+  static constexpr int kQuadsPerLine = 8 / kWidth;
+  static constexpr std::uint32_t kMask = 0x01010101u * ((1u << kWidth) - 1);
+
+  static void pack(const Step& step, std::uint8_t* lines) {
+    for (int i = 0; i < kWidth; ++i) {
+      std::uint32_t word = 0;
+      for (int q = 0; q < kQuadsPerLine; ++q) {
+        word |= (step.quads[i * kQuadsPerLine + q] >> kFrom & kMask) << q * kWidth;
+      }
+      std::memcpy(lines + i * kLineBytes, &word, sizeof word);
+    }
   }
-  return four;
+
+  static void unpack(const std::uint8_t* lines, Step* step) {
+    for (int i = 0; i < kWidth; ++i) {
+      std::uint32_t word;
+      std::memcpy(&word, lines + i * kLineBytes, sizeof word);
+      for (int q = 0; q < kQuadsPerLine; ++q) {
+        step->quads[i * kQuadsPerLine + q] |= (word >> q * kWidth & kMask) << kFrom;
+      }
+    }
+  }
+};
+
+void pack_step(int bits, const Step& step, std::uint8_t* lines) {
+  switch (bits) {
+    case 2:
+      return Field<2>::pack(step, lines);
+    case 3:
+      Field<2>::pack(step, lines);
+      return Field<1, 2>::pack(step, lines + 2 * kLineBytes);
+    case 4:
+      return Field<4>::pack(step, lines);
+    case 8:
+      return Field<8>::pack(step, lines);
+  }
 }
 
-void store_codes(std::uint8_t* codes, int n, std::uint32_t four) {
-  if (n >= 4) {
-    std::memcpy(codes, &four, sizeof four);
-  } else if (n > 0) {
-    std::memcpy(codes, &four, static_cast<std::size_t>(n));
+void unpack_step(int bits, const std::uint8_t* lines, Step* step) {
+  switch (bits) {
+    case 2:
+      return Field<2>::unpack(lines, step);
+    case 3:
+      Field<2>::unpack(lines, step);
+      return Field<1, 2>::unpack(lines + 2 * kLineBytes, step);
+    case 4:
+      return Field<4>::unpack(lines, step);
+    case 8:
+      return Field<8>::unpack(lines, step);
+  }
+}
+
+// Calls f(k, n, lines) for the steps of one group of a row: inputs k..k+n-1 and their lines.
+template <class F>
+void for_steps(const Packing& packing, std::size_t g, std::uint8_t* lines, F f) {
+  const int begin = static_cast<int>(g) * packing.group;
+  const int end = std::min(packing.cols, begin + packing.group);
+  for (int k = begin; k < end; k += kStepInputs, lines += packing.step_bytes()) {
+    f(k, static_cast<std::size_t>(std::min(kStepInputs, end - k)), lines);
   }
 }
 
 void pack_row(const PackArgs& args, int row) {
   const Packing& packing = args.packing;
   const Row place(args, row);
-  const int width = packing.inputs_per_line();
   for (std::size_t g = 0; g < packing.groups(); ++g) {
     const std::size_t from = args.groups == 1 ? 0 : g;
     std::memcpy(place.scale(packing, g), place.scales + from, sizeof(std::uint16_t));
     *place.zero(packing, g) = place.zeros[from];
-
-    std::uint8_t* quad = place.quads(packing, g);
-    const int begin = static_cast<int>(g) * packing.group;
-    const int end = std::min(packing.cols, begin + packing.group);
-    for (int k = begin; k < end; k += width, quad += kLineBytes) {
-      std::uint32_t four = load_codes(place.codes + k, end - k);
-      if (width == 8) four |= load_codes(place.codes + k + 4, end - k - 4) << 4;
-      std::memcpy(quad, &four, sizeof four);
-    }
+    for_steps(packing, g, place.lines(packing, g), [&](int k, std::size_t n, std::uint8_t* lines) {
+      Step step;
+      std::memcpy(step.quads, place.codes + k, n);
+      pack_step(packing.bits, step, lines);
+    });
   }
 }
 
 void unpack_row(const PackArgs& args, int row) {
-  constexpr std::uint32_t kLowNibbles = 0x0f0f0f0f;
   const Packing& packing = args.packing;
   const Row place(args, row);
   for (int g = 0; g < args.groups; ++g) {
@@ -82,17 +127,12 @@ void unpack_row(const PackArgs& args, int row) {
     std::memcpy(place.scales + g, place.scale(packing, group), sizeof(std::uint16_t));
     place.zeros[g] = *place.zero(packing, group);
   }
-  const int width = packing.inputs_per_line();
   for (std::size_t g = 0; g < packing.groups(); ++g) {
-    const std::uint8_t* quad = place.quads(packing, g);
-    const int begin = static_cast<int>(g) * packing.group;
-    const int end = std::min(packing.cols, begin + packing.group);
-    for (int k = begin; k < end; k += width, quad += kLineBytes) {
-      std::uint32_t four;
-      std::memcpy(&four, quad, sizeof four);
-      store_codes(place.codes + k, end - k, width == 8 ? four & kLowNibbles : four);
-      if (width == 8) store_codes(place.codes + k + 4, end - k - 4, four >> 4 & kLowNibbles);
-    }
+    for_steps(packing, g, place.lines(packing, g), [&](int k, std::size_t n, std::uint8_t* lines) {
+      Step step;
+      unpack_step(packing.bits, lines, &step);
+      std::memcpy(place.codes + k, step.quads, n);
+    });
   }
 }
 

@@ -1,4 +1,4 @@
-"""matmul_w4 and matmul_w8 on every instruction set, against float and against their definition.
+"""matmul on every instruction set and at every width, against float and against its definition.
 
 The error of the float comparison is that of rounding activations to int8; the arithmetic itself is
 compared with an emulation in float64, where only float32 sums differ.
@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from tinychat.errors import KernelError
-from tinychat.kernels import Ops, PackedWeight
+from tinychat.kernels import PackedWeight
 from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.quantize.format import LowBitWeight, dequantize
-from tinychat.quantize.rtn import round_to_nearest
+from tinychat.quantize.rtn import BITS, round_to_nearest
 
 TOKENS = (0, 1, 2, 3, 4, 5, 8, 9, 17, 64)
 # (N, K, Q): whole tiles; ragged N; ragged K, whose last group is not full; one group; whole rows.
@@ -44,10 +44,6 @@ def random_weight(rows: int, cols: int, group: int, bits: int) -> LowBitWeight:
     return LowBitWeight(codes, torch.rand((rows, groups)).half(), zeros, bits, group)
 
 
-def multiply(ops: Ops, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
-    return (ops.matmul_w4 if weight.bits == 4 else ops.matmul_w8)(x, weight, bias)
-
-
 def emulate(x: Tensor, weight: LowBitWeight) -> Tensor:
     """The product as defined: x rounded to int8 by group of the row, everything else exact."""
     cols = x.shape[1]
@@ -65,7 +61,7 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_product_is_as_defined(native: CpuOps, shape: tuple[int, int, int], bits: int) -> None:
     weight = random_weight(*shape, bits)
@@ -73,10 +69,10 @@ def test_product_is_as_defined(native: CpuOps, shape: tuple[int, int, int], bits
     for tokens in TOKENS[1:]:
         x = torch.randn((tokens, shape[1]))
         # float32 sums of at most a few hundred terms, some of which cancel.
-        assert relative_error(multiply(native, x, packed), emulate(x, weight)) < 1e-5, tokens
+        assert relative_error(native.matmul(x, packed), emulate(x, weight)) < 1e-5, tokens
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("group", [32, 64, 128, 512])
 def test_rounding_activations_costs_less_than_one_percent(
     native: CpuOps, bits: int, group: int
@@ -86,21 +82,22 @@ def test_rounding_activations_costs_less_than_one_percent(
     for tokens in (1, 3, 24):
         x = torch.randn((tokens, 512))
         expected = x @ dequantize(weight).T
-        # Steps of largest / 127, uniform errors: about 0.6 % for 128 Gaussian numbers.
-        assert 0 < relative_error(multiply(native, x, packed), expected) < 0.01
+        # Steps of largest / 127, uniform errors: about 0.6 % for 128 Gaussian numbers. The weight
+        # is taken as rounded, so its bits make no difference.
+        assert 0 < relative_error(native.matmul(x, packed), expected) < 0.01
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("tokens", TOKENS)
 def test_bias_is_added(native: CpuOps, bits: int, tokens: int) -> None:
     packed = native.pack(random_weight(37, 192, 64, bits))
     x, bias = torch.randn((tokens, 192)), torch.randn(37)
     torch.testing.assert_close(
-        multiply(native, x, packed, bias), multiply(native, x, packed) + bias, rtol=0, atol=0
+        native.matmul(x, packed, bias), native.matmul(x, packed) + bias, rtol=0, atol=0
     )
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", BITS)
 def test_extreme_codes_and_activations_do_not_saturate(native: CpuOps, bits: int) -> None:
     top = 2**bits - 1
     codes = torch.full((32, 256), top, dtype=torch.uint8)
@@ -113,10 +110,10 @@ def test_extreme_codes_and_activations_do_not_saturate(native: CpuOps, bits: int
         for tokens in (1, 4, 16):
             x = torch.full((tokens, 256), 127.0 * sign)
             expected = x @ dequantize(weight).T
-            torch.testing.assert_close(multiply(native, x, packed), expected, rtol=1e-6, atol=0)
+            torch.testing.assert_close(native.matmul(x, packed), expected, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", BITS)
 def test_zeros_tiny_and_uneven_activations(native: CpuOps, bits: int) -> None:
     weight = random_weight(20, 256, 64, bits)
     packed = native.pack(weight)
@@ -125,13 +122,13 @@ def test_zeros_tiny_and_uneven_activations(native: CpuOps, bits: int) -> None:
     x[1] = 1e-40  # 127 / x would overflow
     x[2, :64] *= 1e6
     x[3, 64:128] = 0
-    out = multiply(native, x, packed)
+    out = native.matmul(x, packed)
     assert torch.equal(out[0], torch.zeros(20))
     assert out[1].abs().max() < 1e-30
     assert relative_error(out[2:], emulate(x[2:], weight)) < 1e-5
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_finite_shows_in_its_row_alone(native: CpuOps, value: float, bits: int) -> None:
     packed = native.pack(random_weight(20, 130, 64, bits))
@@ -140,52 +137,54 @@ def test_what_is_not_finite_shows_in_its_row_alone(native: CpuOps, value: float,
         spoiled = x.clone()
         spoiled[1, place] = value
         for tokens in (spoiled, spoiled[1:2]):
-            out = multiply(native, tokens, packed)
+            out = native.matmul(tokens, packed)
             assert torch.equal(out.isnan().all(dim=1), tokens.isfinite().logical_not().any(dim=1))
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", BITS)
 def test_rows_of_a_batch_do_not_depend_on_each_other(native: CpuOps, bits: int) -> None:
     packed = native.pack(random_weight(48, 256, 128, bits))
     x = torch.randn((23, 256))
-    together = multiply(native, x, packed)
-    one_by_one = torch.cat([multiply(native, row[None], packed) for row in x])
+    together = native.matmul(x, packed)
+    one_by_one = torch.cat([native.matmul(row[None], packed) for row in x])
     # The order of float32 additions is the same; fused operations may differ between kernels.
     torch.testing.assert_close(together, one_by_one, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
-def test_threads_do_not_change_the_result(threads: int) -> None:
-    weight = random_weight(200, 256, 64, 4)
+def test_threads_do_not_change_the_result(threads: int, bits: int) -> None:
+    weight = random_weight(200, 256, 64, bits)
     x = torch.randn((40, 256))
     alone, team = CpuOps(threads=1), CpuOps(threads=threads)
     try:
         for rows in (1, 2, 40):
-            expected = alone.matmul_w4(x[:rows], alone.pack(weight))
-            assert torch.equal(team.matmul_w4(x[:rows], team.pack(weight)), expected)
+            expected = alone.matmul(x[:rows], alone.pack(weight))
+            assert torch.equal(team.matmul(x[:rows], team.pack(weight)), expected)
     finally:
         alone.close()
         team.close()
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", BITS)
 def test_no_tokens_give_no_rows(native: CpuOps, bits: int) -> None:
     packed = native.pack(random_weight(16, 64, 32, bits))
-    assert multiply(native, torch.empty((0, 64)), packed).shape == (0, 16)
+    assert native.matmul(torch.empty((0, 64)), packed).shape == (0, 16)
 
 
-def test_memory_need_not_be_aligned(native: CpuOps) -> None:
-    packed = native.pack(random_weight(33, 130, 64, 4))
+@pytest.mark.parametrize("bits", BITS)
+def test_memory_need_not_be_aligned(native: CpuOps, bits: int) -> None:
+    packed = native.pack(random_weight(33, 130, 64, bits))
     shifted = torch.empty(packed.data.numel() + 1, dtype=torch.uint8)[1:].copy_(packed.data)
     x = torch.randn(3 * 130 + 1)[1:].view(3, 130)
     assert x.data_ptr() % 16 != 0 or shifted.data_ptr() % 16 != 0
-    out = native.matmul_w4(x, replace(packed, data=shifted))
-    assert torch.equal(out, native.matmul_w4(x.clone(), packed))
+    out = native.matmul(x, replace(packed, data=shifted))
+    assert torch.equal(out, native.matmul(x.clone(), packed))
 
 
 def refused(native: CpuOps, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> str:
     with pytest.raises(KernelError) as error:
-        native.matmul_w4(x, weight, bias)
+        native.matmul(x, weight, bias)
     return str(error.value)
 
 
@@ -193,13 +192,16 @@ def test_refusals_name_the_argument(native: CpuOps) -> None:
     weight = random_weight(16, 64, 32, 4)
     packed = native.pack(weight)
     x = torch.zeros((2, 64))
-    assert "x of matmul_w4 has shape [2, 65], expected [*, 64]" in refused(
+    assert "x of matmul has shape [2, 65], expected [*, 64]" in refused(
         native, torch.zeros((2, 65)), packed
     )
     assert "torch.float16, expected torch.float32" in refused(native, x.half(), packed)
     assert "not contiguous" in refused(native, torch.zeros((64, 2)).T, packed)
-    assert "bias of matmul_w4 has shape [15]" in refused(native, x, packed, torch.zeros(15))
-    assert "8 bits, expected 4" in refused(native, x, native.pack(random_weight(16, 64, 32, 8)))
+    assert "bias of matmul has shape [15]" in refused(native, x, packed, torch.zeros(15))
+    assert "a weight has 5 bits, expected 2, 3, 4 or 8" in refused(
+        native, x, replace(packed, bits=5)
+    )
+    assert "packed weight of matmul has shape" in refused(native, x, replace(packed, bits=3))
     foreign = ReferenceOps().pack(weight)
     assert "packed weight" in refused(native, x, foreign)
-    multiply(native, x, packed)  # and it still works
+    native.matmul(x, packed)  # and it still works

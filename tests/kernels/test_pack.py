@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from tinychat.errors import KernelError
 from tinychat.kernels import _cpu
 from tinychat.kernels.cpu import CpuOps
 from tinychat.quantize.format import LowBitWeight
+from tinychat.quantize.rtn import BITS
+
+# The codes [16, 4] of quad q, from the lines [bits, 16, 4] of its step.
+QUAD: dict[int, Callable[[Tensor, int], Tensor]] = {
+    2: lambda lines, q: lines[q // 4] >> 2 * (q % 4) & 3,
+    3: lambda lines, q: lines[q // 4] >> 2 * (q % 4) & 3 | (lines[2] >> q & 1) << 2,
+    4: lambda lines, q: lines[q // 2] >> 4 * (q % 2) & 15,
+    8: lambda lines, q: lines[q],
+}
 
 
 def random_weight(rows: int, cols: int, group: int, bits: int) -> LowBitWeight:
@@ -34,7 +46,7 @@ def assert_same(actual: LowBitWeight, expected: LowBitWeight) -> None:
     rows=st.integers(1, 70),
     cols=st.integers(1, 300),
     group=st.sampled_from([32, 64, 128, None]),
-    bits=st.sampled_from([4, 8]),
+    bits=st.sampled_from(BITS),
     threads=st.integers(1, 3),
 )
 def test_unpack_is_the_inverse_of_pack(
@@ -51,7 +63,7 @@ def test_unpack_is_the_inverse_of_pack(
         ops.close()
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", BITS)
 def test_every_byte_is_written(bits: int) -> None:
     """Padding too: a packed weight may be stored, so it holds nothing of the memory before it."""
     weight = random_weight(18, 70, 32, bits)
@@ -65,10 +77,10 @@ def test_every_byte_is_written(bits: int) -> None:
         ops.close()
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", BITS)
 def test_layout_is_as_drawn_in_w4_h(native: CpuOps, bits: int) -> None:
-    """One tile of 16 rows and five groups: a block of four and a block of one."""
-    weight = random_weight(16, 160, 32, bits)
+    """One tile of 16 rows and five groups of two steps: a block of four and a block of one."""
+    weight = random_weight(16, 320, 64, bits)
     data = native.pack(weight).data
     place = 0
     for first, count in ((0, 4), (4, 1)):
@@ -78,31 +90,27 @@ def test_layout_is_as_drawn_in_w4_h(native: CpuOps, bits: int) -> None:
             part = head[48 * (g - first) :][:48]
             assert torch.equal(part[:32].view(torch.float16), weight.scales[:, g])
             assert torch.equal(part[32:], weight.zeros[:, g])
-            codes = weight.codes[:, 32 * g : 32 * g + 32]
-            for i in range(bits):
-                line = data[place : place + 64].view(16, 4)
-                place += 64
-                if bits == 8:
-                    assert torch.equal(line, codes[:, 4 * i : 4 * i + 4])
-                else:
-                    assert torch.equal(line & 15, codes[:, 8 * i : 8 * i + 4])
-                    assert torch.equal(line >> 4, codes[:, 8 * i + 4 : 8 * i + 8])
+            for step in (2 * g, 2 * g + 1):
+                lines = data[place : place + 64 * bits].view(bits, 16, 4)
+                place += 64 * bits
+                for q in range(8):
+                    codes = weight.codes[:, 32 * step + 4 * q :][:, :4]
+                    assert torch.equal(QUAD[bits](lines, q), codes)
     assert place == data.numel()
 
 
-def test_packed_size_is_close_to_the_bits() -> None:
+@pytest.mark.parametrize("bits", BITS)
+def test_packed_size_is_that_of_the_bits(bits: int) -> None:
     rows, cols = 4096, 4096
-    four, eight = (_cpu.packed_bytes(bits, rows, cols, 128) for bits in (4, 8))
     # fp16 scale and uint8 zero a group: 24 / 128 bits an input.
-    assert four == rows * cols * (4 + 24 / 128) / 8
-    assert eight == rows * cols * (8 + 24 / 128) / 8
+    assert _cpu.packed_bytes(bits, rows, cols, 128) == rows * cols * (bits + 24 / 128) / 8
 
 
 @pytest.mark.parametrize(
     ("rows", "cols", "group", "bits", "message"),
     [
         (16, 96, 48, 4, "group_size=48, expected one of 128, 64, 32 or K=96"),
-        (16, 64, 32, 3, "3 bits, expected 4 or 8"),
+        (16, 64, 32, 5, "a weight has 5 bits, expected 2, 3, 4 or 8"),
     ],
 )
 def test_what_cannot_run_is_refused(

@@ -11,25 +11,25 @@ import torch
 from tinychat.errors import ArgumentError, KernelError, TinyChatError
 from tinychat.kernels import dispatch
 from tinychat.kernels.cpu import CpuOps
-from tinychat.quantize.rtn import round_to_nearest
+from tinychat.quantize.rtn import BITS, round_to_nearest
 
 
 def test_a_plan_equals_the_ops_one_by_one(native: CpuOps) -> None:
     torch.manual_seed(0)
-    weights = [
-        native.pack(round_to_nearest(torch.randn((96, 96)) / 20, bits, 32)) for bits in (4, 8)
-    ]
+    weights = [native.pack(round_to_nearest(torch.randn((96, 96)) / 20, bits, 32)) for bits in BITS]
     x = torch.randn((1, 96))
 
     def step() -> torch.Tensor:
         h = native.add(x, x)
-        for _ in range(20):
-            h = native.add(native.matmul_w8(native.matmul_w4(h, weights[0]), weights[1]), x)
+        for _ in range(10):
+            for weight in weights:
+                h = native.matmul(h, weight)
+            h = native.add(h, x)
         return h
 
     with native.record() as plan:
         out = step()
-    assert len(plan) == 1 + 20 * 3
+    assert len(plan) == 1 + 10 * (len(weights) + 1)
     for seed in range(3):
         torch.manual_seed(seed)
         x.copy_(torch.randn((1, 96)))
@@ -53,7 +53,7 @@ def test_a_plan_keeps_its_tensors_alive(native: CpuOps) -> None:
     packed = native.pack(round_to_nearest(torch.eye(32), 8, 32))
     with native.record() as plan:
         x = torch.full((1, 32), 3.0)
-        out = native.matmul_w8(native.add(x, x), packed, torch.zeros(32))
+        out = native.matmul(native.add(x, x), packed, torch.zeros(32))
     kept = weakref.ref(packed.data)
     del x, packed
     gc.collect()
@@ -72,10 +72,10 @@ def test_the_scratch_of_a_plan_is_its_largest(native: CpuOps) -> None:
     large = native.pack(round_to_nearest(torch.randn((16, 2048)), 4, 128))
     x, y = torch.randn((40, 32)), torch.randn((40, 2048))
     with native.record() as plan:
-        first, second = native.matmul_w4(x, small), native.matmul_w4(y, large)
+        first, second = native.matmul(x, small), native.matmul(y, large)
     plan.run()
-    assert torch.equal(first, native.matmul_w4(x, small))
-    assert torch.equal(second, native.matmul_w4(y, large))
+    assert torch.equal(first, native.matmul(x, small))
+    assert torch.equal(second, native.matmul(y, large))
 
 
 def test_a_failed_recording_leaves_the_ops_usable(native: CpuOps) -> None:

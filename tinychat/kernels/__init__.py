@@ -30,7 +30,7 @@ class PackedWeight:
 
     Attributes:
         data: uint8, the packed bytes.
-        bits: 4 or 8.
+        bits: 2, 3, 4 or 8.
         shape: (N, K) of the matrix it stands for.
         group_size: Q, inputs that share a scale; K for a whole row.
     """
@@ -115,7 +115,7 @@ class Ops(ABC):
 
     @abstractmethod
     def pack(self, weight: LowBitWeight) -> PackedWeight:
-        """Bring a canonical 4- or 8-bit weight into this implementation's layout."""
+        """Bring a canonical weight of 2, 3, 4 or 8 bits into this implementation's layout."""
 
     @abstractmethod
     def unpack(self, weight: PackedWeight) -> LowBitWeight:
@@ -163,22 +163,18 @@ class Ops(ABC):
         """x + y, both [T, C]."""
 
     @abstractmethod
-    def matmul_w4(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
-        """Multiply activations by a packed 4-bit weight: x @ dequantize(weight).T + bias.
+    def matmul(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
+        """Multiply activations by a packed weight: x @ dequantize(weight).T + bias.
 
         The CPU rounds x to int8 with one scale per row and group of inputs, sums in int32 inside a
         group and in float32 across groups.
 
         Args:
             x: [T, K].
-            weight: [N, K], from this object's `pack`, bits = 4.
+            weight: [N, K], from this object's `pack`.
             bias: [N] float32.
         Returns: [T, N].
         """
-
-    @abstractmethod
-    def matmul_w8(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
-        """As `matmul_w4` for 8-bit weights; the output head's product."""
 
     @abstractmethod
     def attention(

@@ -41,30 +41,18 @@ class Context:
     # --- add ---
     def add(self, x: int, y: int, out: int, n: int) -> None: ...
 
-    # --- matmul_w4, matmul_w8 ---
-    def matmul_w4(
+    # --- matmul ---
+    def matmul(
         self,
         x: int,
         weight: int,
         bias: int,
         out: int,
         tokens: int,
+        bits: int,
         rows: int,
         cols: int,
         group: int,
-        /,
-    ) -> None: ...
-    def matmul_w8(
-        self,
-        x: int,
-        weight: int,
-        bias: int,
-        out: int,
-        tokens: int,
-        rows: int,
-        cols: int,
-        group: int,
-        /,
     ) -> None: ...
 
     # --- pack ---

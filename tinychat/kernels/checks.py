@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tinychat.errors import KernelError
 from tinychat.kernels import Activation, AttentionShape, PackedWeight, SamplingRule
+from tinychat.quantize.rtn import BITS
 
 FLOAT32 = (torch.float32,)
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -32,7 +33,7 @@ def check(
 
     Args:
         tensor: the argument.
-        name: what a message calls it, as "x of matmul_w4".
+        name: what a message calls it, as "x of matmul".
         shape: the sizes it must have; None for any.
         dtypes: the dtypes that the op takes.
         device: the device type that the op runs on.
@@ -98,17 +99,19 @@ def add(x: Tensor, y: Tensor, device: str | None = None) -> None:
     check(y, "y of add", tuple(x.shape), device=device)
 
 
-def matmul(
-    bits: int, x: Tensor, weight: PackedWeight, bias: Tensor | None, device: str | None = None
-) -> None:
-    """For `matmul_w4` and `matmul_w8`, whose weights have `bits`."""
+def bits(bits: int) -> None:
+    """For `pack`, and for what reads a packed weight."""
+    if bits not in BITS:
+        raise KernelError(f"a weight has {bits} bits, expected 2, 3, 4 or 8")
+
+
+def matmul(x: Tensor, weight: PackedWeight, bias: Tensor | None, device: str | None = None) -> None:
+    """For `matmul`."""
     device = device or x.device.type
     outputs, inputs = weight.shape
-    if weight.bits != bits:
-        raise KernelError(f"weight of matmul_w{bits} has {weight.bits} bits, expected {bits}")
-    check(x, f"x of matmul_w{bits}", (None, inputs), device=device)
+    check(x, "x of matmul", (None, inputs), device=device)
     if bias is not None:
-        check(bias, f"bias of matmul_w{bits}", (outputs,), device=device)
+        check(bias, "bias of matmul", (outputs,), device=device)
 
 
 def attention(

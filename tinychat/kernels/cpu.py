@@ -7,7 +7,7 @@ call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -162,8 +162,7 @@ class CpuOps(Ops):
     @staticmethod
     def _packing(bits: int, shape: tuple[int, ...], group_size: int) -> tuple[int, int, int, int]:
         """(bits, N, K, Q as packed) of a weight; Q of a whole row is 128 with a repeated scale."""
-        if bits not in (4, 8):
-            raise KernelError(f"a weight has {bits} bits, expected 4 or 8")
+        checks.bits(bits)
         rows, cols = shape
         if rows < 1 or cols < 1:
             raise KernelError(f"a weight has shape {list(shape)}, expected no empty axis")
@@ -201,29 +200,18 @@ class CpuOps(Ops):
         self._keep(x, y, out)
         return out
 
-    # --- matmul_w4, matmul_w8 ---
+    # --- matmul ---
 
-    def matmul_w4(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
-        checks.matmul(4, x, weight, bias, "cpu")
-        return self._matmul(self._context.matmul_w4, x, weight, bias)
-
-    def matmul_w8(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
-        checks.matmul(8, x, weight, bias, "cpu")
-        return self._matmul(self._context.matmul_w8, x, weight, bias)
-
-    def _matmul(
-        self,
-        op: Callable[[int, int, int, int, int, int, int, int], None],
-        x: Tensor,
-        weight: PackedWeight,
-        bias: Tensor | None,
-    ) -> Tensor:
-        bits, rows, cols, group = self._packing(weight.bits, weight.shape, weight.group_size)
-        packed = (_cpu.packed_bytes(bits, rows, cols, group),)
+    def matmul(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
+        checks.matmul(x, weight, bias, "cpu")
+        packing = self._packing(weight.bits, weight.shape, weight.group_size)
+        packed = (_cpu.packed_bytes(*packing),)
         weight_at = address(weight.data, "packed weight of matmul", packed, (torch.uint8,))
-        bias_at = _optional(bias)
-        out = self._new(x.shape[0], rows)
-        op(x.data_ptr(), weight_at, bias_at, out.data_ptr(), x.shape[0], rows, cols, group)
+        tokens, outputs = x.shape[0], weight.shape[0]
+        out = self._new(tokens, outputs)
+        self._context.matmul(
+            x.data_ptr(), weight_at, _optional(bias), out.data_ptr(), tokens, *packing
+        )
         self._keep(x, weight.data, bias, out)
         return out
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tinychat.errors import KernelError
 from tinychat.kernels import Activation, AttentionShape, Ops, PackedWeight, SamplingRule, checks
 from tinychat.quantize.format import LowBitWeight, dequantize
 
@@ -25,8 +24,7 @@ class ReferenceOps(Ops):
 
     def pack(self, weight: LowBitWeight) -> PackedWeight:
         """Keep the weight as it is: the bytes of its scales, codes and zeros in one row."""
-        if weight.bits not in (4, 8):
-            raise KernelError(f"pack: weight has {weight.bits} bits; expected 4 or 8")
+        checks.bits(weight.bits)
         parts = (weight.scales.contiguous().view(torch.uint8), weight.codes, weight.zeros)
         data = torch.cat([part.flatten() for part in parts])
         outputs, inputs = weight.codes.shape
@@ -76,12 +74,8 @@ class ReferenceOps(Ops):
         checks.add(x, y)
         return x + y
 
-    def matmul_w4(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
-        checks.matmul(4, x, weight, bias)
-        return functional.linear(x, dequantize(self.unpack(weight)), bias)
-
-    def matmul_w8(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
-        checks.matmul(8, x, weight, bias)
+    def matmul(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
+        checks.matmul(x, weight, bias)
         return functional.linear(x, dequantize(self.unpack(weight)), bias)
 
     def attention(

@@ -67,17 +67,16 @@ class StackedLinear:
 
 
 class LinearLowBit:
-    """A packed 4- or 8-bit weight, multiplied by the kernels that packed it."""
+    """A packed weight of 2, 3, 4 or 8 bits, multiplied by the kernels that packed it."""
 
     native = True
 
     def __init__(self, ops: Ops, weight: PackedWeight, bias: Tensor | None = None) -> None:
-        self.weight = weight
+        self.ops, self.weight = ops, weight
         self.bias = None if bias is None else bias.to(torch.float32)
-        self._matmul = {4: ops.matmul_w4, 8: ops.matmul_w8}[weight.bits]
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._matmul(x, self.weight, self.bias)
+        return self.ops.matmul(x, self.weight, self.bias)
 
     @property
     def nbytes(self) -> int:
