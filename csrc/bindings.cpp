@@ -76,6 +76,15 @@ PYBIND11_MODULE(_cpu, module) {
       "x"_a, "weight"_a, "bias"_a, "out"_a, "tokens"_a, "bits"_a, "rows"_a, "cols"_a, "group"_a,
       no_gil);
 
+  // --- take_columns ---
+  context.def(
+      "take_columns",
+      [](Context& c, Address x, Address order, Address out, int rows, int cols) {
+        c.submit(take_columns, TakeColumnsArgs{at<const float>(x), at<const std::int32_t>(order),
+                                               at<float>(out), rows, cols});
+      },
+      "x"_a, "order"_a, "out"_a, "rows"_a, "cols"_a, no_gil);
+
   // --- pack ---
   module.def(
       "packed_bytes",

@@ -312,7 +312,7 @@ class Loader:
         return round_to_nearest(weight, bits, default_group_size(weight.shape[1]), name)
 
     def low_bit(self, weight: LowBitWeight, bias: Tensor | None) -> LinearLowBit:
-        return LinearLowBit(self.ops, self.ops.pack(weight), bias)
+        return LinearLowBit(self.ops, self.ops.pack(weight), bias, weight.order)
 
     def float(self, weight: Tensor, bias: Tensor | None) -> Linear:
         return Linear(weight.to(FLOATS.get(self.weights, weight.dtype)), bias)

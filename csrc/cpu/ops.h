@@ -149,6 +149,16 @@ struct MatmulArgs {
 std::size_t matmul_scratch_bytes(const MatmulArgs& args, int threads);
 void matmul(Team& team, const Isa& isa, const MatmulArgs& args) noexcept;
 
+// --- take_columns ---
+struct TakeColumnsArgs {
+  const float* x;             // [rows, cols]
+  const std::int32_t* order;  // [cols]
+  float* out;                 // [rows, cols]
+  int rows;
+  int cols;
+};
+void take_columns(Team& team, const Isa& isa, const TakeColumnsArgs& args) noexcept;
+
 // --- pack ---
 struct PackArgs {
   std::uint8_t* codes;    // [N, K]

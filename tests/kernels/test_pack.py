@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tinychat.errors import KernelError
-from tinychat.kernels import _cpu
+from tinychat.kernels import Ops, _cpu
 from tinychat.kernels.cpu import CpuOps
 from tinychat.quantize.format import LowBitWeight
 from tinychat.quantize.rtn import BITS
@@ -104,6 +105,14 @@ def test_packed_size_is_that_of_the_bits(bits: int) -> None:
     rows, cols = 4096, 4096
     # fp16 scale and uint8 zero a group: 24 / 128 bits an input.
     assert _cpu.packed_bytes(bits, rows, cols, 128) == rows * cols * (bits + 24 / 128) / 8
+
+
+def test_the_order_of_the_inputs_is_left_to_the_caller(ops: Ops) -> None:
+    plain = random_weight(16, 64, 32, 3)
+    ordered = replace(plain, order=torch.arange(63, -1, -1, dtype=torch.int32))
+    packed = ops.pack(ordered)
+    assert torch.equal(packed.data, ops.pack(plain).data)
+    assert ops.unpack(packed).order is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -171,6 +172,28 @@ def test_dequantize_is_the_definition_also_for_a_ragged_last_group() -> None:
     got = dequantize(weight)
     assert got.dtype == torch.float32
     assert got.tolist() == torch.tensor(expected).tolist()
+
+
+def test_dequantize_brings_the_columns_back_to_their_inputs() -> None:
+    weight = random_weight(5, 96, 32)
+    order = torch.randperm(96, generator=torch.Generator().manual_seed(1)).int()
+    natural = dequantize(replace(weight, order=order))
+    assert torch.equal(natural[:, order.long()], dequantize(weight))
+
+
+def test_concatenate_keeps_an_order_that_all_share() -> None:
+    order = torch.arange(63, -1, -1, dtype=torch.int32)
+    parts = [replace(random_weight(n, 64, 32), order=order.clone()) for n in (8, 16)]
+    whole = concatenate(parts)
+    assert whole.order is not None and torch.equal(whole.order, order)
+    assert torch.equal(dequantize(whole), torch.cat([dequantize(part) for part in parts]))
+    for other in (None, order.flip(0)):
+        for pair in (
+            [parts[0], replace(parts[1], order=other)],
+            [replace(parts[0], order=other), parts[1]],
+        ):
+            with pytest.raises(ArgumentError, match="different orders; leave them apart"):
+                concatenate(pair)
 
 
 def test_concatenate_stacks_rows() -> None:

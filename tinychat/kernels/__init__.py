@@ -115,11 +115,15 @@ class Ops(ABC):
 
     @abstractmethod
     def pack(self, weight: LowBitWeight) -> PackedWeight:
-        """Bring a canonical weight of 2, 3, 4 or 8 bits into this implementation's layout."""
+        """Bring a canonical weight of 2, 3, 4 or 8 bits into this implementation's layout.
+
+        The columns stay in the order that they have. A weight's `order` is not part of the result:
+        who multiplies brings the inputs into it with `take_columns`.
+        """
 
     @abstractmethod
     def unpack(self, weight: PackedWeight) -> LowBitWeight:
-        """The inverse of `pack`, exact."""
+        """The inverse of `pack`, exact but for `order`, which a packed weight does not have."""
 
     @abstractmethod
     def embedding(self, ids: Tensor, table: Tensor) -> Tensor:
@@ -161,6 +165,17 @@ class Ops(ABC):
     @abstractmethod
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         """x + y, both [T, C]."""
+
+    @abstractmethod
+    def take_columns(self, x: Tensor, order: Tensor) -> Tensor:
+        """x[:, order]: the inputs of a weight whose columns stand in another order (act-order).
+
+        Args:
+            x: [T, K].
+            order: [K] int32, each in 0..K-1 (checked once, by whoever read the weight). What is
+                outside gives wrong columns on the CPU, but never reads outside of x.
+        Returns: [T, K].
+        """
 
     @abstractmethod
     def matmul(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:

@@ -55,6 +55,9 @@ class Context:
         group: int,
     ) -> None: ...
 
+    # --- take_columns ---
+    def take_columns(self, x: int, order: int, out: int, rows: int, cols: int) -> None: ...
+
     # --- pack ---
     def pack(
         self,

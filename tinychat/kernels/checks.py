@@ -105,6 +105,13 @@ def bits(bits: int) -> None:
         raise KernelError(f"a weight has {bits} bits, expected 2, 3, 4 or 8")
 
 
+def take_columns(x: Tensor, order: Tensor, device: str | None = None) -> None:
+    """For `take_columns`."""
+    device = device or x.device.type
+    check(x, "x of take_columns", (None, None), device=device)
+    check(order, "order of take_columns", (x.shape[1],), INT32, device)
+
+
 def matmul(x: Tensor, weight: PackedWeight, bias: Tensor | None, device: str | None = None) -> None:
     """For `matmul`."""
     device = device or x.device.type

@@ -215,6 +215,16 @@ class CpuOps(Ops):
         self._keep(x, weight.data, bias, out)
         return out
 
+    # --- take_columns ---
+
+    def take_columns(self, x: Tensor, order: Tensor) -> Tensor:
+        checks.take_columns(x, order, "cpu")
+        rows, cols = x.shape
+        out = self._new(rows, cols)
+        self._context.take_columns(x.data_ptr(), order.data_ptr(), out.data_ptr(), rows, cols)
+        self._keep(x, order, out)
+        return out
+
     # --- norm ---
 
     def rms_norm(

@@ -74,6 +74,10 @@ class ReferenceOps(Ops):
         checks.add(x, y)
         return x + y
 
+    def take_columns(self, x: Tensor, order: Tensor) -> Tensor:
+        checks.take_columns(x, order)
+        return x[:, order.long()]
+
     def matmul(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
         checks.matmul(x, weight, bias)
         return functional.linear(x, dequantize(self.unpack(weight)), bias)

@@ -67,15 +67,28 @@ class StackedLinear:
 
 
 class LinearLowBit:
-    """A packed weight of 2, 3, 4 or 8 bits, multiplied by the kernels that packed it."""
+    """A packed weight of 2, 3, 4 or 8 bits, multiplied by the kernels that packed it.
+
+    Args:
+        order: [K] int32, `LowBitWeight.order` of the weight that was packed: its column j belongs
+            to input order[j]. None for the natural order.
+    """
 
     native = True
 
-    def __init__(self, ops: Ops, weight: PackedWeight, bias: Tensor | None = None) -> None:
-        self.ops, self.weight = ops, weight
+    def __init__(
+        self,
+        ops: Ops,
+        weight: PackedWeight,
+        bias: Tensor | None = None,
+        order: Tensor | None = None,
+    ) -> None:
+        self.ops, self.weight, self.order = ops, weight, order
         self.bias = None if bias is None else bias.to(torch.float32)
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.order is not None:
+            x = self.ops.take_columns(x, self.order)
         return self.ops.matmul(x, self.weight, self.bias)
 
     @property

@@ -29,7 +29,7 @@ _SCALE_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 class LowBitWeight:
     """A [N, K] matrix in integers: w[n, k] = (codes[n, k] - zeros[n, g]) · scales[n, g].
 
-    The group g of input k is k // group_size.
+    The group g of input k is k // group_size, unless `order` says otherwise.
 
     Attributes:
         codes: [N, K] uint8, each below 2**bits.
@@ -37,6 +37,8 @@ class LowBitWeight:
         zeros: [N, ceil(K / group_size)] uint8, each below 2**bits.
         bits: 2, 3, 4 or 8.
         group_size: Q; K for one group a row.
+        order: [K] int32, a permutation: column j of codes belongs to input order[j], and the group
+            of column j is j // group_size (act-order). None for the natural order.
     """
 
     codes: Tensor
@@ -44,22 +46,28 @@ class LowBitWeight:
     zeros: Tensor
     bits: int
     group_size: int
+    order: Tensor | None = None
 
 
 def dequantize(weight: LowBitWeight) -> Tensor:
-    """The matrix that the integers stand for, [N, K] float32."""
+    """The matrix that the integers stand for, [N, K] float32, its inputs in natural order."""
     k = weight.codes.shape[1]
     scales, zeros = (
         t.float().repeat_interleave(weight.group_size, dim=1)[:, :k]
         for t in (weight.scales, weight.zeros)
     )
-    return (weight.codes.float() - zeros).mul_(scales)
+    matrix = (weight.codes.float() - zeros).mul_(scales)
+    if weight.order is None:
+        return matrix
+    natural = torch.empty_like(matrix)
+    natural[:, weight.order.long()] = matrix
+    return natural
 
 
 def concatenate(weights: Sequence[LowBitWeight]) -> LowBitWeight:
     """Stack matrices that read the same input into one, along N.
 
-    Raises: ArgumentError if K, bits or group size differ.
+    Raises: ArgumentError if K, bits, group size or the order of the inputs differ.
     """
     if not weights:
         raise ArgumentError("nothing to concatenate: the list of low-bit weights is empty")
@@ -69,6 +77,12 @@ def concatenate(weights: Sequence[LowBitWeight]) -> LowBitWeight:
             "low-bit weights to be concatenated differ in (K, bits, group_size): "
             f"{sorted(kinds)}; leave them apart"
         )
+    order = weights[0].order
+    if not all(_same_order(w.order, order) for w in weights):
+        raise ArgumentError(
+            "low-bit weights to be concatenated have their inputs in different orders; "
+            "leave them apart"
+        )
     if len(weights) == 1:
         return weights[0]
     return LowBitWeight(
@@ -77,7 +91,12 @@ def concatenate(weights: Sequence[LowBitWeight]) -> LowBitWeight:
         zeros=torch.cat([w.zeros for w in weights]),
         bits=weights[0].bits,
         group_size=weights[0].group_size,
+        order=order,
     )
+
+
+def _same_order(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
 
 
 def from_awq_gemm(
