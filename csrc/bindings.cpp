@@ -178,15 +178,20 @@ PYBIND11_MODULE(_cpu, module) {
       "scale"_a, no_gil);
 
   // --- activation ---
-  const auto activation_of = [](void (*op)(Team&, const Isa&, const ActivationArgs&) noexcept) {
-    return [op](Context& c, Address x, Address out, int rows, int cols, Activation kind) {
-      c.submit(op, ActivationArgs{at<const float>(x), at<float>(out), rows, cols, kind});
-    };
-  };
-  context.def("activation", activation_of(activation), "x"_a, "out"_a, "rows"_a, "cols"_a, "kind"_a,
-              no_gil);
-  context.def("gated_activation", activation_of(gated_activation), "x"_a, "out"_a, "rows"_a,
-              "cols"_a, "kind"_a, no_gil);
+  context.def(
+      "activation",
+      [](Context& c, Address x, Address scale, Address out, int rows, int cols, Activation kind) {
+        c.submit(activation, ActivationArgs{at<const float>(x), at<const float>(scale),
+                                            at<float>(out), rows, cols, kind});
+      },
+      "x"_a, "scale"_a, "out"_a, "rows"_a, "cols"_a, "kind"_a, no_gil);
+  context.def(
+      "gated_activation",
+      [](Context& c, Address x, Address out, int rows, int cols, Activation kind) {
+        c.submit(gated_activation,
+                 ActivationArgs{at<const float>(x), nullptr, at<float>(out), rows, cols, kind});
+      },
+      "x"_a, "out"_a, "rows"_a, "cols"_a, "kind"_a, no_gil);
 
   // --- sample ---
   context.def(

@@ -7,7 +7,8 @@ namespace tinychat {
 void activation(Team& team, const Isa& isa, const ActivationArgs& args) noexcept {
   for_pieces(team, args.rows, args.cols, [&](std::size_t row, int first, int n) {
     const std::size_t at = row * args.cols + first;
-    isa.activate(args.kind, args.x + at, nullptr, args.out + at, n);
+    const float* scale = args.scale == nullptr ? nullptr : args.scale + first;
+    isa.activate(args.kind, args.x + at, scale, args.out + at, n);
   });
 }
 

@@ -25,25 +25,25 @@ inline Floats gelu_tanh(Floats x) {
 inline Floats relu(Floats x) { return x < 0.0f ? Floats{} : x; }
 
 template <class F>
-inline void map_gated(F f, const float* gate, const float* up, float* out, int n) {
+inline void map_scaled(F f, const float* x, const float* factor, float* out, int n) {
   for_vectors(n, [&](int i, int lanes) {
-    Floats v = f(load(gate + i, lanes));
-    if (up != nullptr) v *= load(up + i, lanes);
+    Floats v = f(load(x + i, lanes));
+    if (factor != nullptr) v *= load(factor + i, lanes);
     store(out + i, v, lanes);
   });
 }
 
-void activate(Activation kind, const float* gate, const float* up, float* out, int n) {
+void activate(Activation kind, const float* x, const float* factor, float* out, int n) {
   // Lambdas, not the functions' addresses: those would be called for each vector.
   switch (kind) {
     case Activation::kSilu:
-      return map_gated([](Floats x) { return silu(x); }, gate, up, out, n);
+      return map_scaled([](Floats v) { return silu(v); }, x, factor, out, n);
     case Activation::kGelu:
-      return map_gated([](Floats x) { return gelu(x); }, gate, up, out, n);
+      return map_scaled([](Floats v) { return gelu(v); }, x, factor, out, n);
     case Activation::kGeluTanh:
-      return map_gated([](Floats x) { return gelu_tanh(x); }, gate, up, out, n);
+      return map_scaled([](Floats v) { return gelu_tanh(v); }, x, factor, out, n);
     case Activation::kRelu:
-      return map_gated([](Floats x) { return relu(x); }, gate, up, out, n);
+      return map_scaled([](Floats v) { return relu(v); }, x, factor, out, n);
   }
 }
 

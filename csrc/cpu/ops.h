@@ -112,8 +112,8 @@ struct Isa {
   void (*attend)(const AttentionTile& tile);
 
   // --- activation ---
-  // act(gate) · up, or act(gate) where up is null.
-  void (*activate)(Activation kind, const float* gate, const float* up, float* out, int n);
+  // act(x) · factor, or act(x) where factor is null.
+  void (*activate)(Activation kind, const float* x, const float* factor, float* out, int n);
 
   // --- sample ---
   // NaN counts as minus infinity.
@@ -233,8 +233,9 @@ void attention(Team& team, const Isa& isa, const AttentionArgs& args) noexcept;
 
 // --- activation ---
 struct ActivationArgs {
-  const float* x;  // [rows, cols]; gated: [rows, 2 cols], gate before up
-  float* out;      // [rows, cols]
+  const float* x;      // [rows, cols]; gated: [rows, 2 cols], gate before up
+  const float* scale;  // [cols] or null; gated: null
+  float* out;          // [rows, cols]
   int rows;
   int cols;
   Activation kind;

@@ -52,6 +52,9 @@ def test_shapes(ops: Ops, tokens: int, width: int, kind: Activation) -> None:
     gate, up = x.chunk(2, dim=1)
     assert_close(ops.activation(gate.contiguous(), kind), formula(gate, kind))
     assert_close(ops.gated_activation(x, kind), formula(gate, kind) * up, largest_factor=10)
+    scale = 10 * torch.rand(width)
+    scaled = ops.activation(gate.contiguous(), kind, scale)
+    assert_close(scaled, formula(gate, kind) * scale, largest_factor=10)
     assert torch.equal(x, before)
 
 
@@ -66,6 +69,9 @@ def test_nan_stays_visible(ops: Ops, kind: Activation) -> None:
 def test_misaligned_memory(ops: Ops, kind: Activation) -> None:
     x = torch.randn(3, 106)
     assert torch.equal(ops.gated_activation(misaligned(x), kind), ops.gated_activation(x, kind))
+    scale = torch.rand(106)
+    shifted = ops.activation(misaligned(x), kind, misaligned(scale))
+    assert torch.equal(shifted, ops.activation(x, kind, scale))
 
 
 def test_refusals(ops: Ops) -> None:
@@ -79,6 +85,12 @@ def test_refusals(ops: Ops) -> None:
         "x of activation is torch.float16": lambda: ops.activation(x.half(), "silu"),
         "x of activation is not contiguous": lambda: ops.activation(x.t(), "silu"),
         r"x of gated_activation has shape \[6\]": lambda: ops.gated_activation(x[0], "silu"),
+        r"scale of activation has shape \[4\], expected \[6\]": lambda: ops.activation(
+            x, "silu", torch.ones(4)
+        ),
+        "scale of activation is torch.float16": lambda: ops.activation(
+            x, "silu", torch.ones(6).half()
+        ),
     }
     for message, call in cases.items():
         with pytest.raises(KernelError, match=message):

@@ -17,7 +17,7 @@ from tinychat.quantize.rtn import BITS, round_to_nearest
 def test_a_plan_equals_the_ops_one_by_one(native: CpuOps) -> None:
     torch.manual_seed(0)
     weights = [native.pack(round_to_nearest(torch.randn((96, 96)) / 20, bits, 32)) for bits in BITS]
-    x = torch.randn((1, 96))
+    x, scale = torch.randn((1, 96)), torch.rand(96)
     order = torch.randperm(96).int()
 
     def step() -> torch.Tensor:
@@ -25,12 +25,12 @@ def test_a_plan_equals_the_ops_one_by_one(native: CpuOps) -> None:
         for _ in range(10):
             for weight in weights:
                 h = native.matmul(native.take_columns(h, order), weight)
-            h = native.add(h, x)
+            h = native.add(native.activation(h, "silu", scale), x)
         return h
 
     with native.record() as plan:
         out = step()
-    assert len(plan) == 1 + 10 * (2 * len(weights) + 1)
+    assert len(plan) == 1 + 10 * (2 * len(weights) + 2)
     for seed in range(3):
         torch.manual_seed(seed)
         x.copy_(torch.randn((1, 96)))
@@ -54,11 +54,11 @@ def test_a_plan_keeps_its_tensors_alive(native: CpuOps) -> None:
     packed = native.pack(round_to_nearest(torch.eye(32), 8, 32))
     with native.record() as plan:
         x = torch.full((1, 32), 3.0)
-        order = torch.arange(32, dtype=torch.int32)
-        taken = native.take_columns(native.add(x, x), order)
-        out = native.matmul(taken, packed, torch.zeros(32))
+        order, scale = torch.arange(32, dtype=torch.int32), torch.ones(32)
+        scaled = native.activation(native.add(x, x), "relu", scale)
+        out = native.matmul(native.take_columns(scaled, order), packed, torch.zeros(32))
     kept = weakref.ref(packed.data)
-    del x, packed, order, taken
+    del x, packed, order, scale, scaled
     gc.collect()
     torch.full((1, 32), 9.0)  # would take over the memory
     assert kept() is not None

@@ -228,8 +228,13 @@ class Ops(ABC):
         """
 
     @abstractmethod
-    def activation(self, x: Tensor, kind: Activation) -> Tensor:
-        """act(x), [T, F] -> [T, F]; "gelu" is the exact (erf) form."""
+    def activation(self, x: Tensor, kind: Activation, scale: Tensor | None = None) -> Tensor:
+        """act(x) · scale, [T, F] -> [T, F]; "gelu" is the exact (erf) form.
+
+        Args:
+            scale: [F] float32, AWQ's factors for the inputs of the next matrix, where none before
+                can absorb them; None for 1.
+        """
 
     @abstractmethod
     def sample(self, logits: Tensor, rule: SamplingRule, recent: Tensor, uniform: float) -> int:

@@ -169,12 +169,17 @@ def attention(
         check(alibi, "alibi of attention", (heads,), FLOAT32, device)
 
 
-def activation(op: str, x: Tensor, kind: str, device: str | None = None) -> None:
-    """For `activation` and `gated_activation`."""
+def activation(
+    op: str, x: Tensor, kind: str, scale: Tensor | None = None, device: str | None = None
+) -> None:
+    """For `activation`, and for `gated_activation`, which has no scale."""
+    device = device or x.device.type
     if kind not in get_args(Activation):
         known = ", ".join(get_args(Activation))
         raise KernelError(f"kind of {op} is {kind!r}, expected one of {known}")
-    check(x, f"x of {op}", (None, None), device=device or x.device.type)
+    check(x, f"x of {op}", (None, None), device=device)
+    if scale is not None:
+        check(scale, f"scale of {op}", (x.shape[1],), device=device)
     if op == "gated_activation" and x.shape[1] % 2:
         raise KernelError(f"x of {op} has {x.shape[1]} columns, expected an even number")
 

@@ -316,19 +316,21 @@ class CpuOps(Ops):
     # --- activation ---
 
     def gated_activation(self, x: Tensor, kind: Activation) -> Tensor:
-        checks.activation("gated_activation", x, kind, "cpu")
+        checks.activation("gated_activation", x, kind, device="cpu")
         rows, cols = x.shape[0], x.shape[1] // 2
         out = self._new(rows, cols)
         self._context.gated_activation(x.data_ptr(), out.data_ptr(), rows, cols, _ACTIVATIONS[kind])
         self._keep(x, out)
         return out
 
-    def activation(self, x: Tensor, kind: Activation) -> Tensor:
-        checks.activation("activation", x, kind, "cpu")
+    def activation(self, x: Tensor, kind: Activation, scale: Tensor | None = None) -> Tensor:
+        checks.activation("activation", x, kind, scale, "cpu")
         rows, cols = x.shape
         out = self._new(rows, cols)
-        self._context.activation(x.data_ptr(), out.data_ptr(), rows, cols, _ACTIVATIONS[kind])
-        self._keep(x, out)
+        self._context.activation(
+            x.data_ptr(), _optional(scale), out.data_ptr(), rows, cols, _ACTIVATIONS[kind]
+        )
+        self._keep(x, scale, out)
         return out
 
     # --- sample ---

@@ -124,9 +124,9 @@ class ReferenceOps(Ops):
         gate, up = x.chunk(2, dim=-1)
         return _activate(gate, kind) * up
 
-    def activation(self, x: Tensor, kind: Activation) -> Tensor:
-        checks.activation("activation", x, kind)
-        return _activate(x, kind)
+    def activation(self, x: Tensor, kind: Activation, scale: Tensor | None = None) -> Tensor:
+        checks.activation("activation", x, kind, scale)
+        return _activate(x, kind) if scale is None else _activate(x, kind) * scale
 
     def sample(self, logits: Tensor, rule: SamplingRule, recent: Tensor, uniform: float) -> int:
         checks.sample(logits, rule, recent, uniform)
