@@ -47,15 +47,16 @@ class Linear:
 
 
 class StackedLinear:
-    """Several float weights over one input, their outputs side by side.
+    """Several layers over one input, their outputs side by side.
 
-    The parts stay where they are, in the mapped file: joining them into one matrix would be a
-    second copy of most of the model in memory.
+    Float parts stay where they are, in the mapped file: joining them into one matrix would be a
+    second copy of most of the model in memory. Low-bit parts come here if they differ in more than
+    their rows.
     """
 
-    native = False
+    native = False  # torch.cat cannot be recorded
 
-    def __init__(self, parts: Sequence[Linear]) -> None:
+    def __init__(self, parts: Sequence[AnyLinear]) -> None:
         self.parts = parts
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -67,16 +68,29 @@ class StackedLinear:
 
 
 class LinearLowBit:
-    """A packed 4- or 8-bit weight, multiplied by the kernels that packed it."""
+    """A packed weight of 2, 3, 4 or 8 bits, multiplied by the kernels that packed it.
+
+    Args:
+        order: [K] int32, `LowBitWeight.order` of the weight that was packed: its column j belongs
+            to input order[j]. None for the natural order.
+    """
 
     native = True
 
-    def __init__(self, ops: Ops, weight: PackedWeight, bias: Tensor | None = None) -> None:
-        self.weight = weight
+    def __init__(
+        self,
+        ops: Ops,
+        weight: PackedWeight,
+        bias: Tensor | None = None,
+        order: Tensor | None = None,
+    ) -> None:
+        self.ops, self.weight, self.order = ops, weight, order
         self.bias = None if bias is None else bias.to(torch.float32)
         self._matmul = {4: ops.matmul_w4, 8: ops.matmul_w8}[weight.bits]
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.order is not None:
+            x = self.ops.take_columns(x, self.order)
         return self._matmul(x, self.weight, self.bias)
 
     @property
