@@ -31,6 +31,7 @@ OPS = ReferenceOps()
 LLAMA = {**TINY["llama"], "hidden_size": 128, "intermediate_size": 256}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm", "zero_point": True}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 64, "checkpoint_format": "gptq_v2"}
+ACT = "transformer.h.1.mlp.act.scales"
 
 
 def tensors(config: ModelConfig, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -38,7 +39,7 @@ def tensors(config: ModelConfig, dtype: torch.dtype = torch.float32) -> dict[str
     generator = torch.Generator().manual_seed(5)
     made = {}
     for role, name in config.tensors.items():
-        if role == "head" and config.tie_word_embeddings:
+        if role == "act" or (role == "head" and config.tie_word_embeddings):
             continue
         for layer in range(config.num_layers if "{i}" in name else 1):
             norm = role.endswith("norm")
@@ -381,6 +382,36 @@ def test_a_quantized_head(lm_head: str, tied: bool) -> None:
         assert torch.equal(dequantize(OPS.unpack(head.weight)), floats["lm_head.weight"])
     else:
         assert greedy(packed, config, lm_head="fp16") == greedy(floats, parse_config(values))
+
+
+def test_an_activation_that_awq_scaled() -> None:
+    """act(x) / scales, then a matrix that was multiplied by them: the model as it was."""
+    values = {**TINY["falcon-7b"], "hidden_size": 128}
+    config = parse_config(values)
+    weights = tensors(config)
+    expected = greedy(weights, config)
+    scales = torch.rand(config.intermediate_size) * 3 + 0.2
+    weights["transformer.h.1.mlp.dense_4h_to_h.weight"] *= scales
+    assert greedy(weights, config) != expected
+    assert greedy({**weights, ACT: scales}, config) == expected
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), 1e-45])
+def test_an_activation_scale_that_cannot_be(value: float) -> None:
+    config = parse_config({**TINY["falcon-7b"], "hidden_size": 128})
+    scales = torch.ones(config.intermediate_size)
+    scales[7] = value
+    with pytest.raises(CheckpointError, match=re.escape(ACT)):
+        load_model(StateDict({**tensors(config), ACT: scales}), config, OPS, 64)
+    with pytest.raises(CheckpointError, match=r"act\.scales has shape \[3\]"):
+        load_model(StateDict({**tensors(config), ACT: torch.ones(3)}), config, OPS, 64)
+
+
+def test_an_activation_scale_where_a_family_has_none_is_not_ignored() -> None:
+    config = parse_config(LLAMA)
+    weights = {**tensors(config), "model.layers.0.mlp.act.scales": torch.ones(256)}
+    with pytest.raises(CheckpointError, match="1 tensor is not used"):
+        load_model(StateDict(weights), config, OPS, 64)
 
 
 def test_grouped_rows_sorts_heads() -> None:

@@ -127,7 +127,8 @@ class ModelConfig:
     def block_matrices(self) -> dict[str, tuple[int, int]]:
         """Role -> (N, K) of the matrices of one block."""
         roles = [role for role, name in self.tensors.items() if "{i}" in name]
-        return {role: self.matrix_shape(role) for role in roles if not role.endswith("norm")}
+        others = ("norm", "act")
+        return {role: self.matrix_shape(role) for role in roles if not role.endswith(others)}
 
 
 @dataclass(frozen=True)

@@ -169,13 +169,15 @@ class Loader:
         tensors = self.config.tensors
         per_layer = [name for name in tensors if "{i}" in tensors[name]]
         layers = range(self.config.num_layers)
-        modules = [self.prefix(role, i) for i in layers for role in per_layer]
-        modules += [self.prefix("final_norm"), self.embed_prefix]
+        modules = [(role, self.prefix(role, i)) for i in layers for role in per_layer]
+        modules += [("final_norm", self.prefix("final_norm")), ("embed", self.embed_prefix)]
         if not self.tied:
-            modules.append(self.prefix("head"))
-        missing = [name for prefix in modules for name in self.missing_of(prefix)]
+            modules.append(("head", self.prefix("head")))
+        # An activation has a tensor only where AWQ gave it one.
+        needed = [prefix for role, prefix in modules if role != "act"]
+        missing = [name for prefix in needed for name in self.missing_of(prefix)]
         if missing:
-            known = {f"{prefix}.{part}" for prefix in modules for part in PARTS}
+            known = {f"{prefix}.{part}" for _, prefix in modules for part in PARTS}
             unused = self.not_ignored(self.available - known)
             message = listing("missing", missing)
             raise CheckpointError(f"{message}; {listing(UNUSED, unused)}" if unused else message)
@@ -247,7 +249,23 @@ class Loader:
         kind, down = self.config.activation, self.linear(layer, "down")
         if self.config.gated_mlp:
             return GatedMLP(self.ops, self.linear(layer, "gate", "up"), down, kind)
-        return MLP(self.ops, self.linear(layer, "up"), down, kind)
+        scale = self.activation_scale(layer)
+        return MLP(self.ops, self.linear(layer, "up"), down, kind, scale=scale)
+
+    def activation_scale(self, layer: int) -> Tensor | None:
+        """The factors on what the activation gives, where the checkpoint divides it: AWQ scales
+        the inputs of "down" there, as no matrix before them can take their scale on.
+        """
+        name = f"{self.prefix('act', layer)}.scales"
+        if name not in self.available:
+            return None
+        scales = self.vector(name, self.config.intermediate_size)
+        factors = scales.reciprocal()
+        if not bool((scales > 0).logical_and(factors.isfinite()).all()):
+            raise CheckpointError(
+                f"{name} holds {float(scales.min()):g}; expected divisors, all of them positive"
+            )
+        return factors
 
     def embedding(self) -> Tensor:
         return self.tensor(f"{self.embed_prefix}.weight", self.config.matrix_shape("embed"))

@@ -25,13 +25,23 @@ class GatedMLP:
 
 
 class MLP:
-    """down(act(up(x)))."""
+    """down(act(up(x)) · scale), with scale [F] float32, or None for 1."""
 
-    def __init__(self, ops: Ops, up: AnyLinear, down: AnyLinear, activation: Activation) -> None:
+    def __init__(
+        self,
+        ops: Ops,
+        up: AnyLinear,
+        down: AnyLinear,
+        activation: Activation,
+        scale: Tensor | None = None,
+    ) -> None:
         self.ops, self.up, self.down, self.activation = ops, up, down, activation
+        self.scale = scale
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.down(self.ops.activation(self.up(x), self.activation))
+        if self.scale is None:
+            return self.down(self.ops.activation(self.up(x), self.activation))
+        return self.down(self.ops.activation(self.up(x), self.activation, self.scale))
 
     @property
     def linears(self) -> tuple[AnyLinear, ...]:
