@@ -38,13 +38,13 @@ def unpack_rows(words: Tensor, bits: int) -> Tensor:
     Returns: [R, 32·W/bits] uint8.
     """
     rows, width = words.shape
-    period, runs = _period(bits)
-    codes = torch.empty(rows, width // runs, period, dtype=torch.uint8)
+    period, span = _period(bits)
+    codes = torch.empty(rows, width // span, period, dtype=torch.uint8)
     mask = 2**bits - 1
     step = max(1, BLOCK_WORDS // width)
     for start in range(0, rows, step):
         block = slice(start, start + step)
-        run = words[block].contiguous().view(-1, width // runs, runs)
+        run = words[block].contiguous().view(-1, width // span, span)
         for i in range(period):
             word, shift = divmod(bits * i, WORD)
             over = shift + bits - WORD
@@ -59,8 +59,8 @@ def unpack_rows(words: Tensor, bits: int) -> Tensor:
 def pack_rows(codes: Tensor, bits: int) -> Tensor:
     """[R, C] uint8 below 2**bits -> [R, C·bits/32] int32, the inverse of `unpack_rows`."""
     rows, count = codes.shape
-    period, runs = _period(bits)
-    words = torch.zeros(rows, count // period, runs, dtype=torch.int32)
+    period, span = _period(bits)
+    words = torch.zeros(rows, count // period, span, dtype=torch.int32)
     lanes = codes.reshape(rows, count // period, period)
     step = max(1, BLOCK_WORDS * WORD // (count * bits))
     for start in range(0, rows, step):
