@@ -33,6 +33,7 @@ TENSORS = {
     "a.weight": torch.arange(12, dtype=torch.float32).reshape(3, 4),
     "b.weight": torch.randn(5, 3, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16),
     "b.qweight": torch.arange(8, dtype=torch.int32).reshape(2, 4),
+    "b.g_idx": torch.tensor([1, 0, 1, 0], dtype=torch.int32),
     "c.bias": torch.linspace(-1, 1, 7).to(torch.float16),
 }
 

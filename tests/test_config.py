@@ -52,6 +52,7 @@ LLAMA3 = {
     "original_max_position_embeddings": 128,
 }
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm", "zero_point": True}
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 
 
 @pytest.fixture
@@ -392,13 +393,22 @@ def test_names_an_unsupported_rope_scaling(kind: str) -> None:
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "full_attention"),
-        ({"quantization_config": {**AWQ, "version": "gemv"}}, "gemv"),
+        ({"quantization_config": {**AWQ, "version": "gemv_fast"}}, "gemv_fast"),
+        ({"quantization_config": {**AWQ, "version": "marlin"}}, "version 'marlin' of awq"),
+        ({"quantization_config": {**AWQ, "version": None, "format": "llm-awq"}}, "llm-awq"),
         ({"quantization_config": {**AWQ, "version": "exllama"}}, "exllama"),
         ({"quantization_config": {**AWQ, "backend": "llm-awq"}}, "llm-awq"),
         ({"quantization_config": {**AWQ, "bits": 8}}, "8 bits"),
         ({"quantization_config": {**AWQ, "zero_point": False}}, "zero_point"),
-        ({"quantization_config": {**AWQ, "quant_method": "gptq"}}, "gptq"),
+        ({"quantization_config": {**AWQ, "dynamic": {"x": {"bits": 8}}}}, "dynamic for 'x' of awq"),
+        ({"quantization_config": {**GPTQ, "checkpoint_format": "marlin"}}, "marlin"),
+        ({"quantization_config": {**GPTQ, "format": "gptq_p"}}, "format 'gptq_p' of gptq"),
+        ({"quantization_config": {**GPTQ, "is_marlin_format": True}}, "is_marlin_format"),
+        ({"quantization_config": {**GPTQ, "dynamic": {r"+:.*\.7\.": {"bits": 8}}}}, "dynamic"),
+        ({"quantization_config": {**GPTQ, "bits": 5}}, "gptq with 5 bits .* 2, 3, 4, 8"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "bitsandbytes"),
+        ({"quantization_config": {"quant_method": "compressed-tensors"}}, "awq and gptq"),
+        ({"quantization_config": {"quant_method": "marlin", "bits": 4}}, "'marlin'"),
     ],
 )
 def test_names_what_is_not_supported(changes: dict[str, Any], name: str) -> None:
@@ -470,39 +480,85 @@ def test_refuses_what_is_no_file(tmp_path: Path) -> None:
 # --- quantization_config
 
 
-def test_reads_awq() -> None:
-    values = {**LLAMA, "quantization_config": {**AWQ, "modules_to_not_convert": ["lm_head"]}}
-    expected = QuantizationConfig("awq", 4, 128, modules_to_not_convert=("lm_head",))
-    assert parse_config(values).quantization == expected
+def quantization(values: dict[str, Any]) -> QuantizationConfig | None:
+    return parse_config({**LLAMA, "quantization_config": values}).quantization
 
 
-def test_reads_what_transformers_writes_for_awq() -> None:
+@pytest.mark.parametrize("version", ["gemm", "gemv", "GEMM", "GEMV"])
+@pytest.mark.parametrize("key", ["version", "format", "checkpoint_format"])
+def test_reads_awq(key: str, version: str) -> None:
+    values = {**AWQ, "version": None, key: version, "modules_to_not_convert": ["lm_head"]}
+    assert quantization(values) == QuantizationConfig("awq", version.lower(), 4, 128)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize(
+    ("written", "layout"),
+    [
+        ({}, "gptq"),
+        ({"checkpoint_format": "gptq"}, "gptq"),
+        ({"checkpoint_format": "gptq_v2"}, "gptq_v2"),
+        ({"format": "gptq_v2"}, "gptq_v2"),
+        ({"format": "gptq", "checkpoint_format": "gptq_v2"}, "gptq_v2"),
+    ],
+)
+def test_reads_gptq(written: dict[str, str], layout: str, bits: int) -> None:
+    expected = QuantizationConfig("gptq", layout, bits, 128)
+    assert quantization({**GPTQ, "bits": bits, **written}) == expected
+    flags = {"desc_act": True, "sym": False, "lm_head": True}
+    expected = QuantizationConfig("gptq", layout, bits, 128, desc_act=True, lm_head=True)
+    assert quantization({**GPTQ, "bits": bits, **written, **flags}) == expected
+
+
+def test_what_else_a_quantizer_writes_is_tolerated() -> None:
+    extras: dict[str, Any] = {
+        "damp_percent": 0.01,
+        "true_sequential": True,
+        "model_name_or_path": "x",
+        "meta": {"quantizer": ["gptqmodel:2.2.0"]},
+        "dynamic": {"-:.*mlp.gate.*": {}},
+        "backend": None,
+        "is_marlin_format": False,
+        "pack_dtype": "int32",
+    }
+    assert quantization({**GPTQ, **extras}) == QuantizationConfig("gptq", "gptq", 4, 128)
+
+
+@pytest.mark.parametrize("key", ["desc_act", "lm_head", "is_marlin_format", "dynamic"])
+def test_refuses_words_where_there_are_flags(key: str) -> None:
+    assert key in refusal({"quantization_config": {**GPTQ, key: "yes"}})
+
+
+def test_reads_what_transformers_writes() -> None:
     transformers = pytest.importorskip("transformers")
-    written = transformers.AwqConfig(bits=4, group_size=64, zero_point=True).to_dict()
-    written = json.loads(json.dumps(written, default=lambda value: value.value))
-    quantization = parse_config({**LLAMA, "quantization_config": written}).quantization
-    assert quantization == QuantizationConfig("awq", 4, 64)
+    for written, expected in (
+        (transformers.AwqConfig(bits=4, group_size=64), QuantizationConfig("awq", "gemm", 4, 64)),
+        (
+            transformers.GPTQConfig(bits=3, group_size=32, desc_act=True, format="gptq_v2"),
+            QuantizationConfig("gptq", "gptq_v2", 3, 32, desc_act=True),
+        ),
+    ):
+        values = json.loads(json.dumps(written.to_dict(), default=lambda value: value.value))
+        assert quantization(values) == expected
 
 
 @pytest.mark.parametrize("name", ["quant_config.json", "quantize_config.json"])
 def test_reads_the_old_file_of_awq(write: Callable[..., Path], name: str) -> None:
     old = {"zero_point": True, "q_group_size": 64, "w_bit": 4, "version": "GEMM"}
     write(old, name)
-    assert load_config(write(LLAMA)).quantization == QuantizationConfig("awq", 4, 64)
+    assert load_config(write(LLAMA)).quantization == QuantizationConfig("awq", "gemm", 4, 64)
 
 
-def test_the_old_file_of_gptq_is_named(write: Callable[..., Path]) -> None:
-    write({"bits": 4, "group_size": 128, "desc_act": False}, "quantize_config.json")
-    with pytest.raises(UnsupportedModelError, match="gptq"):
-        load_config(write(LLAMA))
+def test_reads_the_old_file_of_gptq(write: Callable[..., Path]) -> None:
+    write({"bits": 4, "group_size": 128, "desc_act": True}, "quantize_config.json")
+    expected = QuantizationConfig("gptq", "gptq", 4, 128, desc_act=True)
+    assert load_config(write(LLAMA)).quantization == expected
 
 
 @pytest.mark.parametrize("group_size", [-1, 32, 64, 128])
 def test_group_sizes(group_size: int) -> None:
-    values = {**LLAMA, "quantization_config": {**AWQ, "group_size": group_size}}
-    quantization = parse_config(values).quantization
-    assert quantization is not None
-    assert quantization.group_size == group_size
+    found = quantization({**AWQ, "group_size": group_size})
+    assert found is not None and found.group_size == group_size
 
 
 @pytest.mark.parametrize("group_size", [0, -2, 1, 3, 2**31, "128", 128.0, True])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,19 +15,23 @@ from tests.tiny_models import TINY, StateDict
 from tinychat.cache import KVCache
 from tinychat.config import ModelConfig, parse_config
 from tinychat.engine import Engine
-from tinychat.errors import ArgumentError, CheckpointError, UnsupportedModelError
+from tinychat.errors import ArgumentError, CheckpointError
 from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.reference import ReferenceOps
-from tinychat.loader import grouped_rows, load_model
+from tinychat.loader import describe, grouped_rows, load_model
 from tinychat.memory import weight_bytes
-from tinychat.nn.linear import LinearLowBit, StackedLinear
-from tinychat.quantize.format import dequantize, to_awq_gemm
+from tinychat.nn.linear import Linear, LinearLowBit, StackedLinear
+from tinychat.quantize.awq_format import to_awq_gemm
+from tinychat.quantize.format import LowBitWeight, dequantize
+from tinychat.quantize.gptq_format import to_gptq
 from tinychat.quantize.rtn import round_to_nearest
 from tinychat.sampler import SamplingParams
 
 OPS = ReferenceOps()
 LLAMA = {**TINY["llama"], "hidden_size": 128, "intermediate_size": 256}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm", "zero_point": True}
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 64, "checkpoint_format": "gptq_v2"}
+ACT = "transformer.h.1.mlp.act.scales"
 
 
 def tensors(config: ModelConfig, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -33,7 +39,7 @@ def tensors(config: ModelConfig, dtype: torch.dtype = torch.float32) -> dict[str
     generator = torch.Generator().manual_seed(5)
     made = {}
     for role, name in config.tensors.items():
-        if role == "head" and config.tie_word_embeddings:
+        if role == "act" or (role == "head" and config.tie_word_embeddings):
             continue
         for layer in range(config.num_layers if "{i}" in name else 1):
             norm = role.endswith("norm")
@@ -100,10 +106,17 @@ def test_missing_and_unused_tensors_come_together() -> None:
     load_model(StateDict(sound), config, OPS, 64)
 
 
-@pytest.mark.parametrize("part", ["qzeros", "scales", "qweight"])
-def test_a_packed_module_that_lacks_a_part(part: str) -> None:
-    config = parse_config({**LLAMA, "quantization_config": AWQ})
-    packed, _ = awq_tensors(config)
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [
+        *[(AWQ, part) for part in ("qzeros", "scales", "qweight")],
+        *[(GPTQ, part) for part in ("qzeros", "scales", "qweight")],
+        ({**GPTQ, "desc_act": True}, "g_idx"),
+    ],
+)
+def test_a_packed_module_that_lacks_a_part(method: dict[str, Any], part: str) -> None:
+    config = parse_config({**LLAMA, "quantization_config": method})
+    packed, _ = (awq_tensors if method is AWQ else gptq_tensors)(config)
     name = f"model.layers.1.mlp.up_proj.{part}"
     value = packed.pop(name)
     wanted = name.replace("qweight", "weight")
@@ -149,6 +162,22 @@ def test_a_group_size_that_the_tensors_do_not_have(group: int) -> None:
         wrong = parse_config({**LLAMA, "quantization_config": {**AWQ, "group_size": group}})
         load_model(StateDict(packed), wrong, OPS, 64)
     load_model(StateDict(packed), config, OPS, 64)
+
+
+def test_an_index_that_only_repeats_the_order_may_be_left_out() -> None:
+    config = parse_config({**LLAMA, "quantization_config": GPTQ})
+    packed, _ = gptq_tensors(config)
+    for name in [name for name in packed if name.endswith("g_idx")]:
+        del packed[name]
+    load_model(StateDict(packed), config, OPS, 64)
+
+
+def test_an_index_beside_awq_is_not_ignored() -> None:
+    config = parse_config({**LLAMA, "quantization_config": AWQ})
+    packed, _ = awq_tensors(config)
+    packed["model.layers.0.mlp.up_proj.g_idx"] = torch.zeros(128, dtype=torch.int32)
+    with pytest.raises(CheckpointError, match=r"1 tensor is not used .*up_proj\.g_idx"):
+        load_model(StateDict(packed), config, OPS, 64)
 
 
 def test_tensors_that_no_model_reads_are_ignored() -> None:
@@ -217,18 +246,47 @@ def test_rounding_at_load(bits: int) -> None:
     assert torch.equal(dequantize(OPS.unpack(down.weight)), expected)
 
 
-def awq_tensors(config: ModelConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """An AWQ checkpoint, and the float checkpoint with the same values."""
+Tensors = dict[str, Tensor]
+
+
+def packed_tensors(
+    config: ModelConfig,
+    write: Callable[[LowBitWeight], Tensors],
+    head: bool = False,
+    orders: dict[str, int] | None = None,
+) -> tuple[Tensors, Tensors]:
+    """A low-bit checkpoint, and the float checkpoint with the same values.
+
+    Args:
+        orders: a part of a module's name -> seed of the order that its columns were sorted by.
+    """
+    stored = config.quantization
+    assert stored is not None
     packed, floats = {}, tensors(config)
     for name, value in floats.items():
         prefix = name.removesuffix(".weight")
-        if value.ndim == 2 and "layers" in name:
-            weight = round_to_nearest(value, 4, 64)
-            packed |= {f"{prefix}.{part}": t for part, t in to_awq_gemm(weight).items()}
+        if value.ndim == 2 and ("layers" in name or ".h." in name or (head and "head" in name)):
+            group = value.shape[1] if stored.group_size == -1 else stored.group_size
+            weight = round_to_nearest(value, stored.bits, group)
+            for seed in [seed for part, seed in (orders or {}).items() if part in name]:
+                generator = torch.Generator().manual_seed(seed)
+                order = torch.randperm(value.shape[1], generator=generator).int()
+                weight = replace(weight, order=order)
+            packed |= {f"{prefix}.{part}": t for part, t in write(weight).items()}
             floats[name] = dequantize(weight)
         else:
             packed[name] = value
     return packed, floats
+
+
+def awq_tensors(config: ModelConfig) -> tuple[Tensors, Tensors]:
+    return packed_tensors(config, to_awq_gemm)
+
+
+def gptq_tensors(
+    config: ModelConfig, head: bool = False, orders: dict[str, int] | None = None
+) -> tuple[Tensors, Tensors]:
+    return packed_tensors(config, to_gptq, head, orders)
 
 
 def test_awq_equals_its_dequantized_weights() -> None:
@@ -249,19 +307,111 @@ def test_awq_bias_and_grouped_rows() -> None:
     assert greedy(packed, config, lm_head="fp16") == greedy(floats, plain)
 
 
-def test_mixed_and_impossible_weights_are_refused() -> None:
+def test_impossible_weights_are_refused() -> None:
     config = parse_config({**LLAMA, "quantization_config": AWQ})
-    packed, floats = awq_tensors(config)
+    packed, _ = awq_tensors(config)
     with pytest.raises(ArgumentError, match="int8"):
         load_model(StateDict(packed), config, OPS, 64, weights="int8")
     with pytest.raises(CheckpointError, match="no quantization_config"):
         load_model(StateDict(packed), parse_config(LLAMA), OPS, 64)
-    query = "model.layers.0.self_attn.q_proj"
-    for part in ("qweight", "qzeros", "scales"):
-        del packed[f"{query}.{part}"]
-    packed[f"{query}.weight"] = floats[f"{query}.weight"]
-    with pytest.raises(UnsupportedModelError, match="q_proj"):
-        load_model(StateDict(packed), config, OPS, 64)
+
+
+@pytest.mark.parametrize("kind", ["reference", "cpu"])
+def test_low_bit_and_float_side_by_side(kind: str) -> None:
+    """Parts of one input that differ run beside each other, and the step is not recorded."""
+    ops = OPS if kind == "reference" else CpuOps(threads=1)
+    config = parse_config({**LLAMA, "quantization_config": AWQ})
+    packed, floats = awq_tensors(config)
+    for name in ("model.layers.0.self_attn.k_proj", "model.layers.1.mlp.up_proj"):
+        for part in ("qweight", "qzeros", "scales"):
+            del packed[f"{name}.{part}"]
+        packed[f"{name}.weight"] = floats[f"{name}.weight"]
+    model, summary = load_model(StateDict(packed), config, ops, 64)
+    qkv = model.blocks[0].attention.qkv
+    assert isinstance(qkv, StackedLinear) and not qkv.native and not model.can_record
+    assert [type(part) for part in qkv.parts] == [LinearLowBit, Linear, LinearLowBit]
+    assert isinstance(model.blocks[1].attention.qkv, LinearLowBit)
+    assert (summary.weights, describe(qkv)) == ("int4 g64", "int4 g64 and float32")
+    if kind == "reference":
+        assert greedy(packed, config, lm_head="fp16") == greedy(floats, parse_config(LLAMA))
+    rounded, _ = load_model(StateDict(packed), config, ops, 64, weights="int4")
+    qkv = rounded.blocks[0].attention.qkv
+    assert isinstance(qkv, StackedLinear) and describe(qkv) == "int4 g64 and int4 g128"
+
+
+@pytest.mark.parametrize("kind", ["reference", "cpu"])
+@pytest.mark.parametrize("apart", [False, True], ids=["one order", "orders of their own"])
+def test_act_order(apart: bool, kind: str) -> None:
+    config = parse_config({**LLAMA, "quantization_config": {**GPTQ, "desc_act": True}})
+    orders = {"q_proj": 1, "k_proj": 2 if apart else 1, "v_proj": 1, "down_proj": 3}
+    packed, floats = gptq_tensors(config, orders=orders)
+    expected = greedy(floats, parse_config(LLAMA))
+    assert greedy(packed, config, weights="fp32") == expected
+    ops = OPS if kind == "reference" else CpuOps(threads=1)
+    model, _ = load_model(StateDict(packed), config, ops, 64)
+    qkv, down = model.blocks[0].attention.qkv, model.blocks[1].mlp.down
+    assert isinstance(qkv, StackedLinear if apart else LinearLowBit)
+    assert isinstance(down, LinearLowBit) and down.order is not None
+    assert model.can_record == (kind == "cpu" and not apart)
+    if kind == "reference":
+        assert greedy(packed, config, lm_head="fp16") == expected
+
+
+def test_grouped_rows_of_an_act_order_matrix() -> None:
+    values = {**TINY["falcon-40b"], "hidden_size": 128}
+    config = parse_config({**values, "quantization_config": {**GPTQ, "desc_act": True}})
+    packed, floats = gptq_tensors(config, orders={"query_key_value": 1, "dense_4h": 2})
+    expected = greedy(floats, parse_config(values))
+    assert greedy(packed, config, weights="fp32") == expected
+    assert greedy(packed, config, lm_head="fp16") == expected
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("lm_head", ["auto", "int4", "int8", "fp16"])
+def test_a_quantized_head(lm_head: str, tied: bool) -> None:
+    values = {**LLAMA, "vocab_size": 136}
+    config = parse_config({**values, "quantization_config": {**GPTQ, "lm_head": True}})
+    packed, floats = gptq_tensors(config, head=True)
+    if tied:  # A head that was quantized is a matrix of its own, whatever config.json says.
+        config = replace(config, tie_word_embeddings=True)
+    model, summary = load_model(StateDict(packed), config, OPS, 64, lm_head=lm_head)
+    head = model.head
+    forms = {"auto": "int4 g64", "int4": "int4 g64", "int8": "int8 g128", "fp16": "float32"}
+    assert summary.head == forms[lm_head]
+    if isinstance(head, LinearLowBit) and head.weight.bits == 4:
+        assert torch.equal(dequantize(OPS.unpack(head.weight)), floats["lm_head.weight"])
+    else:
+        assert greedy(packed, config, lm_head="fp16") == greedy(floats, parse_config(values))
+
+
+def test_an_activation_that_awq_scaled() -> None:
+    """act(x) / scales, then a matrix that was multiplied by them: the model as it was."""
+    values = {**TINY["falcon-7b"], "hidden_size": 128}
+    config = parse_config(values)
+    weights = tensors(config)
+    expected = greedy(weights, config)
+    scales = torch.rand(config.intermediate_size) * 3 + 0.2
+    weights["transformer.h.1.mlp.dense_4h_to_h.weight"] *= scales
+    assert greedy(weights, config) != expected
+    assert greedy({**weights, ACT: scales}, config) == expected
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), 1e-45])
+def test_an_activation_scale_that_cannot_be(value: float) -> None:
+    config = parse_config({**TINY["falcon-7b"], "hidden_size": 128})
+    scales = torch.ones(config.intermediate_size)
+    scales[7] = value
+    with pytest.raises(CheckpointError, match=re.escape(ACT)):
+        load_model(StateDict({**tensors(config), ACT: scales}), config, OPS, 64)
+    with pytest.raises(CheckpointError, match=r"act\.scales has shape \[3\]"):
+        load_model(StateDict({**tensors(config), ACT: torch.ones(3)}), config, OPS, 64)
+
+
+def test_an_activation_scale_where_a_family_has_none_is_not_ignored() -> None:
+    config = parse_config(LLAMA)
+    weights = {**tensors(config), "model.layers.0.mlp.act.scales": torch.ones(256)}
+    with pytest.raises(CheckpointError, match="1 tensor is not used"):
+        load_model(StateDict(weights), config, OPS, 64)
 
 
 def test_grouped_rows_sorts_heads() -> None:
@@ -276,6 +426,19 @@ def test_estimate_is_close_to_what_is_loaded(weights: str) -> None:
     ops = CpuOps(threads=1)
     model, _ = load_model(StateDict(tensors(config)), config, ops, 64, weights=weights)
     assert weight_bytes(config, weights, "auto") == pytest.approx(model.nbytes, rel=0.05)
+
+
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("group", [32, 128, -1])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_estimate_of_low_bit_checkpoints(bits: int, group: int, head: bool) -> None:
+    stored = {**GPTQ, "bits": bits, "group_size": group, "lm_head": head}
+    values = {**LLAMA, "vocab_size": 160, "num_key_value_heads": 4, "quantization_config": stored}
+    config = parse_config(values)
+    packed, _ = gptq_tensors(config, head)
+    model, summary = load_model(StateDict(packed), config, CpuOps(threads=1), 64)
+    assert summary.weights == f"int{bits} g{256 if group == -1 else group}"
+    assert weight_bytes(config, "auto", "auto") == pytest.approx(model.nbytes, rel=0.05)
 
 
 def test_progress_is_monotonic_and_ends_full() -> None:

@@ -29,8 +29,8 @@ NAMES_SHOWN = 20
 
 _FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _INTEGERS = {"I32": torch.int32}
-# AWQ and GPTQ keep their packed integers under these names.
-_PACKED = (".qweight", ".qzeros")
+# AWQ and GPTQ keep their integers under these names.
+_PACKED = (".qweight", ".qzeros", ".g_idx")
 # No separators, drive or stream marks: a shard lies in the folder itself.
 _SHARD_NAME = re.compile(r"[^/\\:\0]+\.safetensors")
 
@@ -159,8 +159,8 @@ class Checkpoint:
     def tensor(self, name: str) -> Tensor:
         """One tensor as it is stored, read-only: writing to it ends the process.
 
-        Returns: a view of the file: float32, float16 or bfloat16; int32 for packed `qweight` and
-            `qzeros`. It stays valid after `close`, but not if somebody cuts the file short.
+        Returns: a view of the file: float32, float16 or bfloat16; int32 for `qweight`, `qzeros` and
+            `g_idx`. It stays valid after `close`, but not if somebody cuts the file short.
         Raises: CheckpointError if there is no such tensor, it has another dtype, or its file has
             another size than when it was opened.
         """

@@ -41,27 +41,36 @@ _ACTIVATIONS: Mapping[str, Activation] = {
     "relu": "relu",
 }
 _DTYPES = ("float16", "bfloat16", "float32", "auto")
+# Quantization method -> keys that its layout goes by, the layouts that are read, the default first,
+# and the bits.
+_QUANTIZATIONS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]] = {
+    "awq": (("version", "format", "checkpoint_format"), ("gemm", "gemv"), (4,)),
+    "gptq": (("checkpoint_format", "format"), ("gptq", "gptq_v2"), (2, 3, 4, 8)),
+}
 
 
 @dataclass(frozen=True)
 class QuantizationConfig:
     """How the low-bit weights of a checkpoint are stored.
 
+    Whether zero points are all the same (`sym`) and which modules stayed in floating point is seen
+    in the tensors.
+
     Attributes:
-        method: "awq".
-        bits: 4.
+        method: "awq" or "gptq".
+        format: the layout, "gemm" or "gemv" of awq, "gptq" or "gptq_v2" of gptq.
+        bits: 2, 3, 4 or 8.
         group_size: inputs that share a scale; -1 for the whole row.
-        zero_point: groups have zero points of their own.
-        version: the layout, "gemm".
-        modules_to_not_convert: parts of the names of modules that were left in floating point.
+        desc_act: inputs were sorted before they were grouped, so that "g_idx" has to be there.
+        lm_head: the output head is low-bit too.
     """
 
     method: str
+    format: str
     bits: int
     group_size: int
-    zero_point: bool = True
-    version: str = "gemm"
-    modules_to_not_convert: tuple[str, ...] = ()
+    desc_act: bool = False
+    lm_head: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +127,8 @@ class ModelConfig:
     def block_matrices(self) -> dict[str, tuple[int, int]]:
         """Role -> (N, K) of the matrices of one block."""
         roles = [role for role, name in self.tensors.items() if "{i}" in name]
-        return {role: self.matrix_shape(role) for role in roles if not role.endswith("norm")}
+        others = ("norm", "act")
+        return {role: self.matrix_shape(role) for role in roles if not role.endswith(others)}
 
 
 @dataclass(frozen=True)
@@ -370,33 +380,56 @@ def _quantization(fields: Fields) -> QuantizationConfig | None:
     if config is None:
         return None
     autoawq = config.get("w_bit", "q_group_size")[1] is not None
-    method = config.text("quant_method", default="awq" if autoawq else "gptq").lower()
-    version = config.text("version", default="gemm").lower()
-    backend = config.text("backend", default="auto").lower()
-    if method != "awq":
+    method = config.text("quant_method", "method", default="awq" if autoawq else "gptq").lower()
+    if method not in _QUANTIZATIONS:
         raise UnsupportedModelError(
-            f"{config.where}: quant_method {shown(method)} is not supported; tinychat reads awq"
+            f"{config.where}: quant_method {shown(method)} is not supported; "
+            f"tinychat reads {' and '.join(_QUANTIZATIONS)}"
         )
-    if version != "gemm" or backend == "llm-awq":
-        asked = version if version != "gemm" else backend
+    keys, formats, widths = _QUANTIZATIONS[method]
+    _refuse_variants(config, method)
+    layout = config.text(*keys, default=formats[0]).lower()
+    if layout not in formats:
         raise UnsupportedModelError(
-            f"{config.where}: version {shown(asked)} of awq is not supported; tinychat reads gemm"
+            f"{config.where}: {config.get(*keys)[0]} {shown(layout)} of {method} is not supported; "
+            f"tinychat reads {' and '.join(formats)}"
         )
-    bits = config.integer("bits", "w_bit", low=2, high=8, default=4)
-    if bits != 4:
+    bits = config.integer("bits", "w_bit", low=1, high=32, default=4)
+    if bits not in widths:
         raise UnsupportedModelError(
-            f"{config.where}: awq with {bits} bits is not supported; tinychat reads 4"
+            f"{config.where}: {method} with {bits} bits is not supported; "
+            f"tinychat reads {', '.join(map(str, widths))}"
         )
-    if not config.flag("zero_point", default=True):
-        raise UnsupportedModelError(f"{config.where}: awq without zero_point is not supported")
     key, _ = config.get("group_size", "q_group_size")
     group_size = config.integer(key, low=-1, high=limits.GROUP_SIZE, default=128)
     if group_size != -1 and (group_size < 8 or group_size % 8):
         raise config.refuse(key, group_size, "a multiple of 8, or -1 for the whole row")
     return QuantizationConfig(
         method=method,
+        format=layout,
         bits=bits,
         group_size=group_size,
-        version=version,
-        modules_to_not_convert=config.texts("modules_to_not_convert"),
+        desc_act=config.flag("desc_act", default=False),
+        lm_head=config.flag("lm_head", default=False),
     )
+
+
+def _refuse_variants(config: Fields, method: str) -> None:
+    """Raise UnsupportedModelError for what changes the layout from beside its name."""
+    asked = []
+    if method == "awq":
+        if config.text("backend", default="auto").lower() == "llm-awq":
+            asked.append("backend 'llm-awq'")
+        if not config.flag("zero_point", default=True):
+            asked.append("zero_point = false")
+    if config.flag("is_marlin_format", default=False):
+        asked.append("is_marlin_format = true")
+    dynamic = config.object("dynamic")
+    # What "-:" excludes is in floating point, as the tensors show; the rest has bits of its own.
+    own = [key for key in (dynamic.values if dynamic else ()) if not key.startswith("-:")]
+    if own:
+        asked.append(f"dynamic for {shown(own[0])}")
+    if asked:
+        raise UnsupportedModelError(
+            f"{config.where}: {', '.join(asked)} of {method} is not supported"
+        )

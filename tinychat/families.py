@@ -1,6 +1,6 @@
 """What a family of models changes, as data: one `FamilySpec` each, read by config.py and loader.py.
 
-A spec says only what the tensors of a checkpoint cannot: biases, tied heads and 4-bit weights are
+A spec says only what the tensors of a checkpoint cannot: biases, tied heads and low-bit weights are
 discovered. Nothing else in the project asks for a family's name.
 """
 
@@ -44,7 +44,8 @@ class FamilySpec:
         keys: field of `ModelConfig` -> its names in config.json, in order.
         defaults: what an absent key means; a field without one is required or follows from others.
         tensors: our module names -> the checkpoint's, without ".weight", ".bias" or ".qweight";
-            "{i}" is the layer.
+            "{i}" is the layer. "act" is the activation, which has no tensors of its own: AWQ adds
+            ".scales" where it needs them.
         flags: keys of config.json that choose the form, with their defaults.
         forms: the ways its block is built.
         norm: "rms" or "layer".
@@ -183,6 +184,7 @@ FALCON = FamilySpec(
         "o": "transformer.h.{i}.self_attention.dense",
         "up": "transformer.h.{i}.mlp.dense_h_to_4h",
         "down": "transformer.h.{i}.mlp.dense_4h_to_h",
+        "act": "transformer.h.{i}.mlp.act",
         "final_norm": "transformer.ln_f",
         "head": "lm_head",
     },

@@ -31,7 +31,7 @@ ROPE_FACTOR = 1e6
 NORM_EPSILON = 0.1
 GROUP_SIZE = 1 << 16
 TOKEN_IDS = 256  # entries of eos_token_id
-NAMES = 4096  # entries of modules_to_not_convert
+NAMES = 4096  # entries of architectures
 
 # Kernels.
 THREADS = 256

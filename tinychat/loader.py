@@ -2,13 +2,13 @@
 unused tensor at once.
 
 Matrices that read the same input become one: q, k and v; gate and up. Low-bit ones are joined
-before packing; float ones stay where they are, in the mapped file, and only their outputs are
-joined.
+before packing where they are alike; float ones stay where they are, in the mapped file, and only
+their outputs are joined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tinychat.config import ModelConfig
-from tinychat.errors import ArgumentError, CheckpointError, UnsupportedModelError
+from tinychat.errors import ArgumentError, CheckpointError
 from tinychat.families import FAMILIES
 from tinychat.jsonfile import shown
 from tinychat.kernels import AttentionShape, Ops
@@ -27,7 +27,9 @@ from tinychat.nn.mlp import MLP, GatedMLP
 from tinychat.nn.norm import LayerNorm, Norm, RMSNorm
 from tinychat.nn.rope import position_tables
 from tinychat.precision import FLOATS, INTEGERS
-from tinychat.quantize.format import LowBitWeight, concatenate, dequantize, from_awq_gemm
+from tinychat.quantize.awq_format import from_awq_gemm, from_awq_gemv
+from tinychat.quantize.format import LowBitWeight, alike, concatenate, dequantize
+from tinychat.quantize.gptq_format import from_gptq_v1, from_gptq_v2
 from tinychat.quantize.rtn import default_group_size, round_to_nearest
 
 WEIGHTS = ("auto", *FLOATS, *INTEGERS)
@@ -35,8 +37,21 @@ HEADS = ("auto", "fp16", "int8", "int4")
 NAMES_SHOWN = 20
 NAME_WIDTH = 100
 UNUSED = "not used by this architecture"
-# What a module's tensors are called, in floating point and packed.
-PARTS = ("weight", "bias", "qweight", "qzeros", "scales")
+# What a packed module's tensors are called, by quantization method; "g_idx" may be left out.
+PACKED_PARTS = {
+    "awq": ("qweight", "qzeros", "scales"),
+    "gptq": ("qweight", "qzeros", "scales", "g_idx"),
+}
+Reader = Callable[[Mapping[str, Tensor], int, int, str], LowBitWeight]
+# (method, format) of a `QuantizationConfig` -> (parts, bits, group size, name) -> weight.
+READERS: Mapping[tuple[str, str], Reader] = {
+    ("awq", "gemm"): from_awq_gemm,
+    ("awq", "gemv"): from_awq_gemv,
+    ("gptq", "gptq"): from_gptq_v1,
+    ("gptq", "gptq_v2"): from_gptq_v2,
+}
+# What any module's tensors are called.
+PARTS = ("weight", "bias", *PACKED_PARTS["gptq"])
 
 
 class Source(Protocol):
@@ -136,24 +151,33 @@ class Loader:
         return f"{prefix}.weight" in self.available or f"{prefix}.qweight" in self.available
 
     @property
+    def tied(self) -> bool:
+        """Whether the head is the embedding; one that was quantized has become its own matrix."""
+        packed = f"{self.prefix('head')}.qweight" in self.available
+        return self.config.tie_word_embeddings and not packed
+
+    @property
     def embed_prefix(self) -> str:
         """The embedding; some tied checkpoints store the shared matrix under the head's name
         alone.
         """
         embed, head = self.prefix("embed"), self.prefix("head")
-        return head if self.config.tie_word_embeddings and not self.has(embed) else embed
+        return head if self.tied and not self.has(embed) else embed
 
     def check_names(self) -> None:
         """Raise one error with every tensor that is not there, and every one in its stead."""
         tensors = self.config.tensors
         per_layer = [name for name in tensors if "{i}" in tensors[name]]
-        wanted = [self.prefix(n, i) for i in range(self.config.num_layers) for n in per_layer]
-        wanted += [self.prefix("final_norm"), self.embed_prefix]
-        if not self.config.tie_word_embeddings:
-            wanted.append(self.prefix("head"))
-        missing = [name for prefix in wanted for name in self.missing_of(prefix)]
+        layers = range(self.config.num_layers)
+        modules = [(role, self.prefix(role, i)) for i in layers for role in per_layer]
+        modules += [("final_norm", self.prefix("final_norm")), ("embed", self.embed_prefix)]
+        if not self.tied:
+            modules.append(("head", self.prefix("head")))
+        # An activation has a tensor only where AWQ gave it one.
+        needed = [prefix for role, prefix in modules if role != "act"]
+        missing = [name for prefix in needed for name in self.missing_of(prefix)]
         if missing:
-            known = {f"{prefix}.{part}" for prefix in wanted for part in PARTS}
+            known = {f"{prefix}.{part}" for _, prefix in modules for part in PARTS}
             unused = self.not_ignored(self.available - known)
             message = listing("missing", missing)
             raise CheckpointError(f"{message}; {listing(UNUSED, unused)}" if unused else message)
@@ -164,12 +188,16 @@ class Loader:
             return [f"{prefix}.weight"]
         if f"{prefix}.weight" in self.available:
             return []
-        return [n for n in (f"{prefix}.qzeros", f"{prefix}.scales") if n not in self.available]
+        parts = ["qzeros", "scales"]
+        stored = self.config.quantization
+        if stored is not None and stored.desc_act and stored.group_size != -1:
+            parts.append("g_idx")
+        return [f"{prefix}.{part}" for part in parts if f"{prefix}.{part}" not in self.available]
 
     def not_ignored(self, names: Iterable[str]) -> list[str]:
         """Those of the names, in order, that are not known to be of no use to anybody."""
         ignored = FAMILIES[self.config.family].ignored_suffixes
-        if self.config.tie_word_embeddings:
+        if self.tied:
             ignored = (*ignored, f"{self.prefix('head')}.weight", f"{self.prefix('embed')}.weight")
         return [name for name in sorted(names) if not name.endswith(ignored)]
 
@@ -221,7 +249,23 @@ class Loader:
         kind, down = self.config.activation, self.linear(layer, "down")
         if self.config.gated_mlp:
             return GatedMLP(self.ops, self.linear(layer, "gate", "up"), down, kind)
-        return MLP(self.ops, self.linear(layer, "up"), down, kind)
+        scale = self.activation_scale(layer)
+        return MLP(self.ops, self.linear(layer, "up"), down, kind, scale=scale)
+
+    def activation_scale(self, layer: int) -> Tensor | None:
+        """The factors on what the activation gives, where the checkpoint divides it: AWQ scales
+        the inputs of "down" there, as no matrix before them can take their scale on.
+        """
+        name = f"{self.prefix('act', layer)}.scales"
+        if name not in self.available:
+            return None
+        scales = self.vector(name, self.config.intermediate_size)
+        factors = scales.reciprocal()
+        if not bool((scales > 0).logical_and(factors.isfinite()).all()):
+            raise CheckpointError(
+                f"{name} holds {float(scales.min()):g}; expected divisors, all of them positive"
+            )
+        return factors
 
     def embedding(self) -> Tensor:
         return self.tensor(f"{self.embed_prefix}.weight", self.config.matrix_shape("embed"))
@@ -229,10 +273,11 @@ class Loader:
     def head(self, embedding: Tensor) -> AnyLinear:
         self.count()
         prefix, shape = self.prefix("head"), self.config.matrix_shape("head")
-        weight = embedding if self.config.tie_word_embeddings else self.read(prefix, shape)
+        weight = embedding if self.tied else self.read(prefix, shape)
         bias = self.bias(prefix, shape[0])
         if isinstance(weight, LowBitWeight):
-            if self.lm_head == "auto" and self.weights not in FLOATS:
+            as_it_is = self.lm_head == "auto" and self.weights not in FLOATS
+            if as_it_is or self.lm_head == f"int{weight.bits}":
                 return self.low_bit(weight, bias)
             weight = dequantize(weight)
         low_bit_model = self.weights in INTEGERS or (
@@ -262,32 +307,24 @@ class Loader:
             weights = [take_rows(weights[0], rows)]
             biases = [None if biases[0] is None else biases[0][rows]]
         low_bit = [w for w in weights if isinstance(w, LowBitWeight)]
-        if low_bit and len(low_bit) < len(weights):
-            raise UnsupportedModelError(
-                f"of {', '.join(names)}, which read one input, some are low-bit and some are not"
-            )
-        if low_bit:
+        if len(low_bit) == len(weights) and alike(low_bit):
             return self.low_bit(concatenate(low_bit), join_biases(biases, [s[0] for s in shapes]))
-        floats = [
-            self.float(w, b) for w, b in zip(weights, biases, strict=True) if isinstance(w, Tensor)
-        ]
-        return floats[0] if len(floats) == 1 else StackedLinear(floats)
+        parts = [self.made(w, b) for w, b in zip(weights, biases, strict=True)]
+        return parts[0] if len(parts) == 1 else StackedLinear(parts)
 
     def read(self, prefix: str, shape: tuple[int, int]) -> LowBitWeight | Tensor:
         """One matrix as the source has it."""
         weight = self.source.low_bit(prefix) if isinstance(self.source, LowBitSource) else None
         if weight is None and f"{prefix}.qweight" in self.available:
-            if self.config.quantization is None:
+            stored = self.config.quantization
+            if stored is None:
                 raise CheckpointError(
                     f"{prefix}.qweight is packed, but config.json has no quantization_config"
                 )
-            weight = from_awq_gemm(
-                self.source.tensor(f"{prefix}.qweight"),
-                self.source.tensor(f"{prefix}.qzeros"),
-                self.source.tensor(f"{prefix}.scales"),
-                self.config.quantization.group_size,
-                prefix,
-            )
+            names = {part: f"{prefix}.{part}" for part in PACKED_PARTS[stored.method]}
+            parts = {p: self.source.tensor(n) for p, n in names.items() if n in self.available}
+            reader = READERS[stored.method, stored.format]
+            weight = reader(parts, stored.bits, stored.group_size, prefix)
         if weight is None:
             return self.tensor(f"{prefix}.weight", shape)
         if tuple(weight.codes.shape) != shape:
@@ -310,6 +347,11 @@ class Loader:
 
     def round(self, weight: Tensor, bits: int, name: str) -> LowBitWeight:
         return round_to_nearest(weight, bits, default_group_size(weight.shape[1]), name)
+
+    def made(self, weight: LowBitWeight | Tensor, bias: Tensor | None) -> Linear | LinearLowBit:
+        if isinstance(weight, Tensor):
+            return self.float(weight, bias)
+        return self.low_bit(weight, bias)
 
     def low_bit(self, weight: LowBitWeight, bias: Tensor | None) -> LinearLowBit:
         return LinearLowBit(self.ops, self.ops.pack(weight), bias, weight.order)
@@ -385,7 +427,7 @@ def describe(linear: AnyLinear) -> str:
     if isinstance(linear, LinearLowBit):
         return f"int{linear.weight.bits} g{linear.weight.group_size}"
     if isinstance(linear, StackedLinear):
-        return describe(linear.parts[0])
+        return " and ".join(dict.fromkeys(describe(part) for part in linear.parts))
     assert isinstance(linear, Linear)
     return str(linear.weight.dtype).removeprefix("torch.")
 

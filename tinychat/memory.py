@@ -71,10 +71,11 @@ def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
         wide = weights == "fp32" or (weights == "auto" and config.torch_dtype == "float32")
         return sum(n * k for n, k in [*matrices, head]) * (4 if wide else 2)
     group = stored.group_size if stored else None
-    head_bits = {"int4": 4, "fp16": 16}.get(lm_head, 8)
-    return sum(packed_bytes(*shape, bits, group) for shape in matrices) + packed_bytes(
-        *head, head_bits
-    )
+    if stored and stored.lm_head and lm_head == "auto":
+        matrices, head_bytes = [*matrices, head], 0
+    else:
+        head_bytes = packed_bytes(*head, {"int4": 4, "fp16": 16}.get(lm_head, 8))
+    return sum(packed_bytes(*shape, bits, group) for shape in matrices) + head_bytes
 
 
 def packed_bytes(n: int, k: int, bits: int, group_size: int | None = None) -> int:
@@ -88,7 +89,7 @@ def packed_bytes(n: int, k: int, bits: int, group_size: int | None = None) -> in
     group = group_size or default_group_size(k)
     # The kernels store the scale of a row again for every 128 inputs.
     group = group if group in GROUP_SIZES else GROUP_SIZES[0]
-    return n * (k * bits // 8 + -(-k // group) * GROUP_OVERHEAD_BYTES)
+    return n * (-(-k * bits // 8) + -(-k // group) * GROUP_OVERHEAD_BYTES)
 
 
 def choose_context(config: ModelConfig, asked: int | None, kv_bytes: int, weight_bytes: int) -> int:

@@ -16,8 +16,9 @@ from tinychat.checkpoint import Checkpoint
 from tinychat.config import load_config
 from tinychat.errors import ArgumentError, CheckpointError, TinyChatError
 from tinychat.quantize import convert
+from tinychat.quantize.awq_format import from_awq_gemm
 from tinychat.quantize.convert import round_to_awq
-from tinychat.quantize.format import dequantize, from_awq_gemm
+from tinychat.quantize.format import dequantize
 from tinychat.quantize.rtn import round_to_nearest
 
 CONFIG: dict[str, Any] = {
@@ -149,8 +150,8 @@ def test_our_own_reader_and_that_of_transformers_take_the_folder(
     assert config.quantization is not None and config.quantization.group_size == -1
     with Checkpoint.open(out) as checkpoint:
         for name in LINEARS:
-            parts = [checkpoint.tensor(f"{name}.{p}") for p in ("qweight", "qzeros", "scales")]
-            weight = from_awq_gemm(*parts, -1, name)
+            parts = {p: checkpoint.tensor(f"{name}.{p}") for p in ("qweight", "qzeros", "scales")}
+            weight = from_awq_gemm(parts, 4, -1, name)
             assert weight.group_size == SHAPES[name.split(".", 3)[3]][1]
     theirs = transformers.AutoConfig.from_pretrained(out, local_files_only=True)
     parsed = transformers.AwqConfig.from_dict(dict(theirs.quantization_config))

@@ -73,7 +73,9 @@ class TransformersRunner:
             self.load_s = time.perf_counter() - began
             return model.eval()
         if job.shape is None:
-            self.note = "random weights of the same shape: transformers runs no AWQ on a CPU"
+            self.note = (
+                "random weights of the same shape: transformers runs no low-bit files on a CPU"
+            )
             values = transformers.AutoConfig.from_pretrained(job.folder, local_files_only=True)
             del values.quantization_config
         else:

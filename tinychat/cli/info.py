@@ -118,8 +118,8 @@ def stored_form(config: ModelConfig) -> str:
     stored = config.quantization
     if stored is None:
         return config.torch_dtype
-    group = "whole rows" if stored.group_size == -1 else f"group {stored.group_size}"
-    return f"int{stored.bits} {stored.method}, {group}"
+    group = "whole rows" if stored.group_size == -1 else f"g{stored.group_size}"
+    return f"int{stored.bits} {group}, {stored.method} {stored.format}"
 
 
 def running_form(config: ModelConfig, weights: str) -> str:
@@ -128,12 +128,12 @@ def running_form(config: ModelConfig, weights: str) -> str:
     from tinychat.quantize.rtn import default_group_size
 
     if weights == "auto" or (weights in INTEGERS and config.quantization is not None):
-        return stored_form(config)
+        return stored_form(config).partition(",")[0]
     if weights not in INTEGERS:
         return weights
     widths = (config.hidden_size, config.num_heads * config.head_dim, config.intermediate_size)
     groups = sorted({default_group_size(width) for width in widths})
-    return f"{weights}, group {' and '.join(map(str, groups))}"
+    return f"{weights} {' and '.join(f'g{group}' for group in groups)}"
 
 
 def _text_parts(folder: Path, config: ModelConfig) -> tuple[str, str]:

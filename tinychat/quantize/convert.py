@@ -24,7 +24,8 @@ from tinychat.checkpoint import Checkpoint
 from tinychat.config import ModelConfig, load_config
 from tinychat.errors import ArgumentError, CheckpointError, TinyChatError
 from tinychat.jsonfile import open_regular, read_json
-from tinychat.quantize.format import AWQ_BITS, GROUP_SIZES, to_awq_gemm
+from tinychat.quantize.awq_format import AWQ_BITS, awq_config, to_awq_gemm
+from tinychat.quantize.format import GROUP_SIZES
 from tinychat.quantize.rtn import round_to_nearest
 
 MATRICES = ("q", "k", "v", "qkv", "o", "gate", "up", "down")
@@ -193,14 +194,7 @@ def _write_weights(folder: Path, tensors: Iterator[tuple[str, Tensor]]) -> None:
 
 def _write_config(source: Path, folder: Path, group_size: int, left: list[str]) -> None:
     values = read_json(source / "config.json", limits.CONFIG_BYTES)
-    values["quantization_config"] = {
-        "quant_method": "awq",
-        "bits": AWQ_BITS,
-        "group_size": group_size,
-        "zero_point": True,
-        "version": "gemm",
-        "modules_to_not_convert": left or None,
-    }
+    values["quantization_config"] = awq_config(group_size, left)
     _write_json(folder / "config.json", values)
 
 
