@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tinychat.assembly import build, load
 from tinychat.checkpoint import Checkpoint
@@ -94,3 +95,11 @@ def test_cached_decode_equals_recomputation(exact: LLM) -> None:
     for position, token in enumerate(text[1:], start=1):
         step = exact.engine.step(token)
         assert (step - whole[position]).abs().max() <= 1e-4 * whole[position].abs().max()
+
+
+def test_logprobs_are_those_of_the_logits(exact: LLM) -> None:
+    ids = exact.generate([1], SamplingParams(temperature=0, max_new_tokens=300, ignore_eos=True))
+    text = [1, *ids.token_ids]
+    whole = torch.log_softmax(exact.logits(text)[:-1], dim=-1)
+    expected = whole.gather(1, torch.tensor(text[1:])[:, None])[:, 0]
+    assert torch.allclose(exact.logprobs(text), expected, atol=1e-4)

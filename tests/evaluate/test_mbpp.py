@@ -25,14 +25,11 @@ def by_question(problems: list[Problem], prompt: str) -> Problem:
 
 
 def wrong(problem: Problem) -> str:
-    """A reference solution under whose names nothing right is found."""
-    names = "(abs, min, max, sum, len, sorted, set, tuple, list, str, int, float, round, print)"
+    """A reference solution whose functions and classes give something else than they should."""
     return (
-        f"{problem.code}\nfor name in [n for n, v in list(globals().items()) if callable(v)]:\n"
-        + (
-            f"    if globals()[name] not in {names}:\n"
-            "        globals()[name] = lambda *a, **k: object()\n"
-        )
+        f"{problem.code}\nfor name, value in list(globals().items()):\n"
+        "    if getattr(value, '__module__', '') == 'answer':\n"
+        "        globals()[name] = lambda *a, **k: object()\n"
     )
 
 
