@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tinychat.engine import PREFILL_CHUNK, Engine
+from tinychat.engine import PREFILL_CHUNK, SCORED_ROWS, Engine
 from tinychat.errors import ArgumentError, ContextLengthError
 from tinychat.sampler import SamplingParams
 
@@ -201,3 +201,34 @@ def test_logprobs_are_those_of_the_model() -> None:
     assert first.logprob == pytest.approx(
         1 - torch.logsumexp(torch.eye(VOCAB)[0], 0).item(), abs=1e-6
     )
+
+
+@pytest.mark.parametrize("length", [1, 2, SCORED_ROWS + 1, SCORED_ROWS + 2, PREFILL_CHUNK + 70])
+def test_a_text_is_scored_token_by_token(length: int) -> None:
+    engine, model = make(capacity=2 * PREFILL_CHUNK)
+    engine.generate([5, 6], GREEDY)
+    ids = [(7 * i + i // 3) % VOCAB for i in range(length)]
+    widest = 0
+    logits = model.logits
+
+    def watched(hidden: torch.Tensor) -> torch.Tensor:
+        nonlocal widest
+        widest = max(widest, len(hidden))
+        return logits(hidden)
+
+    model.logits = watched  # type: ignore[method-assign]
+    found = engine.logprobs(ids)
+    assert found.dtype == torch.float32 and found.shape == (length - 1,)
+    right = [sum(ids[: i + 1]) % VOCAB == ids[i + 1] for i in range(length - 1)]
+    norm = torch.logsumexp(torch.eye(VOCAB)[0], 0)
+    assert torch.allclose(found, torch.tensor(right).float() - norm, atol=1e-6)
+    assert widest <= SCORED_ROWS  # never the logits of a whole window
+    assert engine.generate([1, 2, 3], GREEDY).token_ids == expected([1, 2, 3], 5)
+
+
+def test_what_cannot_be_scored_is_refused() -> None:
+    engine, _ = make(capacity=8)
+    for bad in ([], [1] * 9, [VOCAB]):
+        with pytest.raises((ArgumentError, ContextLengthError)):
+            engine.logprobs(bad)
+    assert engine.logprobs([1] * 8).shape == (7,)

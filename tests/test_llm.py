@@ -80,6 +80,19 @@ def test_lists_give_lists(llm: LLM) -> None:
     assert not is_batch("abc", str) and not is_batch([], str)
 
 
+def test_a_text_is_scored_as_a_fresh_sequence(llm: LLM) -> None:
+    pieces = llm.stream("bcd", GREEDY)
+    next(pieces)
+    with pytest.raises(TinyChatError, match="still open"):
+        llm.logprobs([1, 2])
+    pieces.close()  # type: ignore[attr-defined]
+    right, wrong = llm.logprobs([1, 1, 5]).tolist()  # after 1 comes 1, after 1 1 comes 2
+    assert right == pytest.approx(wrong + 1)
+    llm.close()
+    with pytest.raises(TinyChatError, match="closed"):
+        llm.logprobs([1, 2])
+
+
 def test_one_stream_at_a_time_in_a_thread(llm: LLM) -> None:
     pieces = llm.stream("bcd", GREEDY)
     next(pieces)

@@ -38,6 +38,7 @@ GROUPS = {
     "model": ("nn", "cache", "memory", "sampler", "replay", "loader", "random_weights"),
     "engine": ("engine",),
     "chat": ("assembly", "llm", "pieces", "__init__"),
+    "evaluate": ("evaluate",),
     "front": ("cli", "bench", "__main__"),
 }
 # What a group may import beside itself. The engine knows ids, never text; kernels know no model.
@@ -50,7 +51,11 @@ BELOW = {
     "model": ("base", "files", "quantize", "kernels"),
     "engine": ("base", "files", "kernels", "model"),
     "chat": ("base", "files", "quantize", "kernels", "model", "engine", "text"),
-    "front": ("base", "files", "quantize", "kernels", "model", "engine", "text", "chat"),
+    "evaluate": ("base", "model", "chat"),
+    "front": (
+        *("base", "files", "quantize", "kernels", "model"),
+        *("engine", "text", "chat", "evaluate"),
+    ),
 }
 
 
@@ -128,6 +133,8 @@ def test_imports_point_downwards() -> None:
 
 # --- what the code never does
 
+# The one file that runs a program from elsewhere: in a process of its own, confined, and asked for.
+SANDBOX = PACKAGE / "evaluate" / "sandbox_worker.py"
 FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_ATTRIBUTES = {("torch", "load"), ("torch", "save"), ("os", "system"), ("os", "popen")}
@@ -174,6 +181,7 @@ def test_no_data_is_ever_run() -> None:
     found = {
         str(path.relative_to(REPOSITORY)): list(offences(parse(path))) for path in package_modules()
     }
+    assert set(found.pop(str(SANDBOX.relative_to(REPOSITORY)))) == {"compile()"}
     assert not {path: what for path, what in found.items() if what}
 
 

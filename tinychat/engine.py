@@ -24,6 +24,8 @@ from tinychat.sampler import Sampler, SamplingParams, TokenLogprob
 
 # Tokens evaluated in one go: bounds the activations' memory and how long a cancel has to wait.
 PREFILL_CHUNK = 256
+# Rows of logits held in one go while a text is scored: 32 MB at a vocabulary of 128k.
+SCORED_ROWS = 64
 
 
 @dataclass
@@ -150,6 +152,25 @@ class Engine:
             states = self.model.hidden(torch.tensor(chunk, dtype=torch.int32), start, self.cache)
             self._advance(chunk)
             yield states
+
+    def logprobs(self, ids: Sequence[int]) -> Tensor:
+        """Log-probabilities [T - 1] float32 of ids[1:], each given all before it in `ids` [T].
+
+        Evaluated as a fresh sequence. Raises: as `check_prompt`.
+        """
+        self.check_prompt(ids)
+        self.reset()
+        following = torch.tensor(ids[1:], dtype=torch.int64)[:, None]
+        scores = torch.empty(len(ids) - 1)
+        done = 0
+        for states in self.hidden(ids[:-1]):  # nothing follows the last token
+            for begin in range(0, len(states), SCORED_ROWS):
+                rows = states[begin : begin + SCORED_ROWS]
+                logits = self.model.logits(rows)
+                chosen = logits.gather(1, following[done : done + len(rows)])[:, 0]
+                scores[done : done + len(rows)] = chosen - logits.logsumexp(dim=-1)
+                done += len(rows)
+        return scores
 
     def prefill(self, ids: Sequence[int]) -> Tensor | None:
         """Evaluate a prompt after what is cached of it.

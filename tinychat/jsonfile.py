@@ -12,7 +12,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from tinychat import limits
 from tinychat.errors import CheckpointError
@@ -74,20 +74,27 @@ def parse_json(
         pairs_hook: as `object_pairs_hook` of `json.loads`; may raise ValueError with a reason.
     Raises: CheckpointError naming `where`.
     """
+    value = parse_value(data, where, pairs_hook)
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{where} holds a JSON {type(value).__name__}; an object is expected")
+    return value
+
+
+def parse_value(
+    data: bytes, where: str, pairs_hook: Callable[[Pairs], Any] | None = None
+) -> object:
+    """As `parse_json`, for JSON of any kind."""
     depth = nesting(data)
     if depth > limits.JSON_DEPTH:
         raise CheckpointError(
             f"{where} is nested {depth} levels deep; at most {limits.JSON_DEPTH} are expected"
         )
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=pairs_hook)
+        return cast(object, json.loads(data.decode("utf-8"), object_pairs_hook=pairs_hook))
     except UnicodeDecodeError:
         raise CheckpointError(f"{where} is not UTF-8 text") from None
     except ValueError as error:
         raise CheckpointError(f"{where} cannot be parsed as JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{where} holds a JSON {type(value).__name__}; an object is expected")
-    return value
 
 
 def unique_keys(pairs: Pairs) -> dict[str, Any]:

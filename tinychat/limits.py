@@ -59,3 +59,12 @@ TEMPLATE_OUTPUT_PER_TOKEN = 32
 TEMPLATE_MEMORY = 512 * MIB
 MESSAGES = 4096
 MESSAGE_BYTES = 4 * MIB
+
+# Evaluation.
+EVALUATION_BYTES = 256 * MIB  # a text or a set of problems
+# What an answer's program may use. The reference solution of MBPP's task 123 takes 4 seconds.
+SAMPLE_MEMORY = 1024 * MIB
+SAMPLE_CPU_SECONDS = 20
+SAMPLE_SECONDS = 60.0  # by the clock, so that a busy machine does not fail a sample that computes
+SAMPLE_FILES = 32  # open at once
+SAMPLES = 1000  # answers to one problem

@@ -194,6 +194,15 @@ class LLM:
             self.engine.reset()
             return torch.cat([self.engine.model.logits(h) for h in self.engine.hidden(ids)])
 
+    def logprobs(self, ids: Sequence[int]) -> Tensor:
+        """Log-probabilities [T - 1] float32 of ids[1:], each given all before it in `ids` [T].
+
+        As `logits`, a fresh sequence, but without ever holding the logits of many tokens.
+        """
+        self._check_open()
+        with self._gate.hold():
+            return self.engine.logprobs(ids)
+
     # --- life
 
     def cancel(self) -> None:

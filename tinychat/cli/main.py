@@ -20,12 +20,12 @@ import traceback
 from collections.abc import Sequence
 
 import tinychat
-from tinychat.cli import bench, chat, doctor, info
+from tinychat.cli import bench, chat, doctor, eval, info
 from tinychat.cli.options import Parser
 from tinychat.cli.terminal import Terminal, tolerate_encoding
 from tinychat.errors import TinyChatError
 
-COMMANDS = (chat, bench, info, doctor)
+COMMANDS = (chat, bench, eval, info, doctor)
 
 FAILED = 1
 USAGE = 2

@@ -1,0 +1,138 @@
+"""Asking a model with worked examples in front: as a conversation, or as text to continue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tinychat.errors import ArgumentError, ContextLengthError
+
+if TYPE_CHECKING:
+    from tinychat.pieces import Output, Piece
+    from tinychat.sampler import SamplingParams
+
+NEW_TOKENS = 512
+
+
+class Answerer(Protocol):
+    """What is used of an `LLM`."""
+
+    @property
+    def template(self) -> object | None:
+        """The chat template, if the model has one."""
+
+    def stream(self, prompt: str, params: SamplingParams | None = None) -> Iterator[Piece]:
+        """Continue a text."""
+
+    def stream_chat(
+        self, messages: Sequence[dict[str, Any]], params: SamplingParams | None = None
+    ) -> Iterator[Piece]:
+        """Answer a conversation."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question with its answer, as the model is to see them."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a task words its questions.
+
+    Attributes:
+        instruction: what a chat begins with.
+        before, after: around a question in a text to continue.
+        end: what ends an answer there.
+        stops: strings that end a generated answer.
+    """
+
+    instruction: str
+    before: str
+    after: str
+    end: str
+    stops: tuple[str, ...]
+
+    def prompt(self, shots: Sequence[Example], question: str) -> str:
+        """The text to continue."""
+        done = [self._open(one.question) + one.answer + self.end for one in shots]
+        # A space at the end of a prompt would be a token that the answers in front never show.
+        return "".join([*done, self._open(question)]).rstrip(" ")
+
+    def messages(self, shots: Sequence[Example], question: str) -> list[dict[str, Any]]:
+        """The conversation to answer. The instruction is part of it, since not every template has a
+        system message.
+        """
+        turns: list[dict[str, Any]] = []
+        for one in shots:
+            turns.append({"role": "user", "content": one.question})
+            turns.append({"role": "assistant", "content": one.answer})
+        turns.append({"role": "user", "content": question})
+        turns[0]["content"] = f"{self.instruction}\n\n{turns[0]['content']}"
+        return turns
+
+    def _open(self, question: str) -> str:
+        return self.before + question + self.after
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn: greedy, or from the model's plain distribution at a temperature.
+
+    A checkpoint's own top_k, top_p and penalty do not apply, so that equal settings mean the same
+    for every model.
+    """
+
+    max_new_tokens: int = NEW_TOKENS
+    temperature: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.params(0, ())  # refuses what is out of range, before the first question
+
+    def params(self, number: int, stops: tuple[str, ...]) -> SamplingParams:
+        """For answer `number` of a run: each has a seed of its own, whatever ran before it."""
+        from tinychat.sampler import SamplingParams
+
+        return SamplingParams(
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_k=0,
+            top_p=1.0,
+            min_p=0.0,
+            repetition_penalty=1.0,
+            seed=self.seed + number,
+            stop=stops,
+        )
+
+
+def uses_chat(llm: Answerer, chat: bool | None) -> bool:
+    """Whether to go through the chat template; None: where there is one.
+
+    Raises: ArgumentError if there is none to go through.
+    """
+    if chat and llm.template is None:
+        raise ArgumentError("this model has no chat template; leave out --chat")
+    return llm.template is not None if chat is None else chat
+
+
+def ask(
+    llm: Answerer,
+    style: Style,
+    shots: Sequence[Example],
+    question: str,
+    chat: bool,
+    params: SamplingParams,
+) -> Output:
+    """The model's answer to a question. Raises: ContextLengthError if the examples do not fit."""
+    from tinychat.pieces import join
+
+    try:
+        if chat:
+            return join(llm.stream_chat(style.messages(shots, question), params))
+        return join(llm.stream(style.prompt(shots, question), params))
+    except ContextLengthError as error:
+        raise ContextLengthError(f"{error}; with {len(shots)} examples, fewer would help") from None
