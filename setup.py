@@ -209,6 +209,7 @@ setup(
     package_data={
         "tinychat": ["py.typed"],
         "tinychat.kernels": ["*.pyi"],
+        "tinychat.quantize": ["calibration.txt"],
         "tinychat.shipped": ["**/*"],
     },
     ext_modules=[Extension("tinychat.kernels._cpu", sources=[])],

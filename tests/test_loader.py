@@ -24,6 +24,7 @@ from tinychat.nn.linear import Linear, LinearLowBit, StackedLinear
 from tinychat.quantize.awq_format import to_awq_gemm
 from tinychat.quantize.format import LowBitWeight, dequantize
 from tinychat.quantize.gptq_format import to_gptq
+from tinychat.quantize.grid import Grid
 from tinychat.quantize.rtn import round_to_nearest
 from tinychat.sampler import SamplingParams
 
@@ -241,7 +242,7 @@ def test_rounding_at_load(bits: int) -> None:
     down = model.blocks[1].mlp.down
     assert isinstance(down, LinearLowBit)
     expected = dequantize(
-        round_to_nearest(weights["model.layers.1.mlp.down_proj.weight"], bits, 128)
+        round_to_nearest(weights["model.layers.1.mlp.down_proj.weight"], Grid(bits, 128))
     )
     assert torch.equal(dequantize(OPS.unpack(down.weight)), expected)
 
@@ -267,7 +268,7 @@ def packed_tensors(
         prefix = name.removesuffix(".weight")
         if value.ndim == 2 and ("layers" in name or ".h." in name or (head and "head" in name)):
             group = value.shape[1] if stored.group_size == -1 else stored.group_size
-            weight = round_to_nearest(value, stored.bits, group)
+            weight = round_to_nearest(value, Grid(stored.bits, group))
             for seed in [seed for part, seed in (orders or {}).items() if part in name]:
                 generator = torch.Generator().manual_seed(seed)
                 order = torch.randperm(value.shape[1], generator=generator).int()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.tiny_models import TINY
@@ -45,3 +48,16 @@ def test_impossible_lengths(asked: int, monkeypatch: pytest.MonkeyPatch) -> None
 def test_this_machine_has_memory() -> None:
     free = memory.available_bytes()
     assert free is None or free > 0
+
+
+def test_the_peak_is_this_program_s_own() -> None:
+    """Asked in a child, whose parent held more than it ever does; torch is not needed for it."""
+    held = b"x" * (200 << 20)
+    code = "import sys; from tinychat.memory import peak_bytes; a = b'x' * (40 << 20)\n"
+    code += "print(peak_bytes(), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    peak, torch = done.stdout.split()
+    assert 40 << 20 < int(peak) and torch == "False"
+    assert memory.peak_bytes() > len(held)
+    if sys.platform == "linux":
+        assert int(peak) < len(held)

@@ -5,9 +5,12 @@ Adding a family adds its rows here.
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tinychat.config import ModelConfig, parse_config
@@ -125,11 +128,11 @@ def tiny_config(name: str) -> ModelConfig:
     return parse_config(TINY[name])
 
 
-def tiny_reference(name: str) -> Any:
+def tiny_reference(name: str, **changes: Any) -> Any:
     """The transformers model of that config, its seeded weights, norms and biases large enough."""
     import transformers
 
-    values = dict(TINY[name])
+    values = {**TINY[name], **changes}
     architecture = getattr(transformers, values.pop("architectures")[0])
     config = architecture.config_class(**values)
     # NOTE: Falcon's eager attention of transformers 5 adds the ALiBi bias twice; sdpa adds it once.
@@ -143,3 +146,16 @@ def tiny_reference(name: str) -> Any:
             else:
                 parameter.add_(0.2 * torch.randn_like(parameter))
     return model
+
+
+def write_tiny(folder: Path, name: str, dtype: torch.dtype = torch.float16, **changes: Any) -> Path:
+    """Write the tiny model, some keys of its config.json changed, as a folder without tokenizer."""
+    state = tiny_reference(name, **changes).state_dict()
+    config = {**TINY[name], **changes, "torch_dtype": str(dtype).removeprefix("torch.")}
+    if parse_config(config).tie_word_embeddings:
+        state.pop("lm_head.weight")
+    folder.mkdir(parents=True)
+    tensors = {key: tensor.to(dtype).contiguous() for key, tensor in state.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder

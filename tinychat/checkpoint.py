@@ -152,6 +152,11 @@ class Checkpoint:
                 f"{path} lists {len(absent)} tensors that are not in the files it says: {names}"
             )
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the files."""
+        return sum(file.size for file in set(self._files.values()))
+
     def names(self) -> set[str]:
         """Every tensor there is."""
         return set(self._files)

@@ -18,6 +18,9 @@ SHARDS = 1024
 TENSOR_AXES = 8
 TENSOR_AXIS = 1 << 48
 
+# Calibration text: a hundred times what is used of it.
+CALIBRATION_BYTES = 64 * MIB
+
 # The model's shape.
 VOCABULARY = 1 << 22
 WIDTH = 1 << 16  # hidden_size

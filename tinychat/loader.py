@@ -30,7 +30,8 @@ from tinychat.precision import FLOATS, INTEGERS
 from tinychat.quantize.awq_format import from_awq_gemm, from_awq_gemv
 from tinychat.quantize.format import LowBitWeight, alike, concatenate, dequantize
 from tinychat.quantize.gptq_format import from_gptq_v1, from_gptq_v2
-from tinychat.quantize.rtn import default_group_size, round_to_nearest
+from tinychat.quantize.grid import Grid, default_group_size
+from tinychat.quantize.rtn import round_to_nearest
 
 WEIGHTS = ("auto", *FLOATS, *INTEGERS)
 HEADS = ("auto", "fp16", "int8", "int4")
@@ -164,8 +165,8 @@ class Loader:
         embed, head = self.prefix("embed"), self.prefix("head")
         return head if self.tied and not self.has(embed) else embed
 
-    def check_names(self) -> None:
-        """Raise one error with every tensor that is not there, and every one in its stead."""
+    def modules(self) -> list[tuple[str, str]]:
+        """(our name, the checkpoint's name) of every module of the model."""
         tensors = self.config.tensors
         per_layer = [name for name in tensors if "{i}" in tensors[name]]
         layers = range(self.config.num_layers)
@@ -173,14 +174,25 @@ class Loader:
         modules += [("final_norm", self.prefix("final_norm")), ("embed", self.embed_prefix)]
         if not self.tied:
             modules.append(("head", self.prefix("head")))
+        return modules
+
+    def check_names(self, strict: bool = False) -> None:
+        """Raise one error with every tensor that is not there, and every one in its stead.
+
+        Args:
+            strict: raise, too, where nothing is missing but there are tensors of no module.
+        """
+        modules = self.modules()
         # An activation has a tensor only where AWQ gave it one.
         needed = [prefix for role, prefix in modules if role != "act"]
         missing = [name for prefix in needed for name in self.missing_of(prefix)]
-        if missing:
+        if missing or strict:
             known = {f"{prefix}.{part}" for _, prefix in modules for part in PARTS}
             unused = self.not_ignored(self.available - known)
-            message = listing("missing", missing)
-            raise CheckpointError(f"{message}; {listing(UNUSED, unused)}" if unused else message)
+            parts = [("missing", missing), (UNUSED, unused)]
+            lists = [listing(what, names) for what, names in parts if names]
+            if lists:
+                raise CheckpointError("; ".join(lists))
 
     def missing_of(self, prefix: str) -> list[str]:
         """What a module lacks of the tensors that it cannot do without."""
@@ -346,7 +358,7 @@ class Loader:
         return weight
 
     def round(self, weight: Tensor, bits: int, name: str) -> LowBitWeight:
-        return round_to_nearest(weight, bits, default_group_size(weight.shape[1]), name)
+        return round_to_nearest(weight, Grid(bits, default_group_size(weight.shape[1])), name)
 
     def made(self, weight: LowBitWeight | Tensor, bias: Tensor | None) -> Linear | LinearLowBit:
         if isinstance(weight, Tensor):

@@ -1,16 +1,19 @@
 """How much memory a model will take here, and how much there is: asked before loading, not found
 out by dying.
+
+Light to import: what comes with torch is imported where it is used.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tinychat.config import ModelConfig
 from tinychat.errors import ArgumentError, NotEnoughMemoryError
-from tinychat.precision import INTEGERS
-from tinychat.quantize.format import GROUP_SIZES
-from tinychat.quantize.rtn import default_group_size
+
+if TYPE_CHECKING:
+    from tinychat.config import ModelConfig
 
 # Below this many tokens a chat is of no use; a machine that cannot hold them is refused.
 MIN_CONTEXT = 256
@@ -50,6 +53,23 @@ def _cgroup_available() -> int | None:
         return None
 
 
+def peak_bytes() -> int:
+    """The most memory that this process has held at once; 0 where the system does not say."""
+    try:
+        # Linux: what getrusage says includes the program that a process was before exec.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def parameter_count(config: ModelConfig) -> int:
     """Weights in the model's matrices; norms and biases are too few to count."""
     block = sum(n * k for n, k in config.block_matrices().values())
@@ -63,6 +83,8 @@ def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
     Args:
         weights, lm_head: as for `load`.
     """
+    from tinychat.precision import INTEGERS
+
     matrices = [*config.block_matrices().values()] * config.num_layers
     head = config.matrix_shape("head")
     stored = config.quantization
@@ -84,6 +106,9 @@ def packed_bytes(n: int, k: int, bits: int, group_size: int | None = None) -> in
     Args:
         group_size: None for what rounding at load takes; -1 for the whole row.
     """
+    from tinychat.quantize.format import GROUP_SIZES
+    from tinychat.quantize.grid import default_group_size
+
     if bits == 16:
         return n * k * 2
     group = group_size or default_group_size(k)

@@ -12,7 +12,7 @@ from tinychat.config import ModelConfig
 from tinychat.errors import ArgumentError, CheckpointError
 from tinychat.precision import FLOATS, INTEGERS
 from tinychat.quantize.format import LowBitWeight
-from tinychat.quantize.rtn import default_group_size
+from tinychat.quantize.grid import default_group_size
 
 # Random values are drawn once and repeated; a period that no width divides avoids equal rows.
 RANDOM_PERIOD = 4_194_301

@@ -20,7 +20,7 @@ from tinychat.bench.job import DepthSample, Job, WorkerResult, token_ids
 from tinychat.bench.run import run_job
 from tinychat.config import parse_config
 from tinychat.errors import ArgumentError, CheckpointError, NotEnoughMemoryError
-from tinychat.quantize.convert import round_to_awq
+from tinychat.quantize.convert import quantize
 from tinychat.random_weights import RandomCheckpoint
 from tinychat.shapes import SHAPES
 
@@ -203,7 +203,7 @@ def test_transformers_runs_the_shape_of_a_quantized_folder(folder: Path) -> None
     pytest.importorskip("transformers")
     from tinychat.bench.hf import TransformersRunner
 
-    round_to_awq(folder, folder / "awq", group_size=-1)
+    quantize(folder, folder / "awq", "rtn", group_size=-1)
     job = replace(JOB, engine="transformers", weights="bf16", shape=None)
     quantized = TransformersRunner(replace(job, folder=str(folder / "awq")))
     plain = TransformersRunner(replace(job, folder=str(folder)))

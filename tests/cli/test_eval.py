@@ -11,7 +11,7 @@ import pytest
 
 import tinychat
 from tests.evaluate.scripted import Scripted
-from tinychat.cli.eval import parse_k, task_settings
+from tinychat.cli.eval import hash_model, parse_k, task_settings
 from tinychat.cli.main import build_parser, main
 from tinychat.errors import ArgumentError
 
@@ -73,7 +73,7 @@ def test_perplexity_of_a_model(data: Path, capsys: pytest.CaptureFixture[str]) -
     result = ran(capsys, *flags)
     assert result["model"]["name"] == "TinyStories-656K"
     assert result["model"]["weights"] == "int4 g128" and result["model"]["context"] == 512
-    assert len(result["model"]["sha256"]) == len(result["data"]["sha256"]) == 64
+    assert "sha256" not in result["model"] and len(result["data"]["sha256"]) == 64
     assert result["settings"] == {"protocol": "documents", "window": 512, "limit": 3}
     assert result["results"]["perplexity"] == pytest.approx(19.77, rel=0.01)
     assert ran(capsys, *flags) == result
@@ -154,6 +154,7 @@ def test_ctrl_c_keeps_what_is_done(
     result = ran(capsys, *flags[1:])
     assert len(other.asked) == 1 and result["results"]["correct"] == 2
     assert json.loads(out.read_bytes()) == result
+    assert result["model"]["sha256"] == hash_model(folder, lambda done, total: None)
     # The same again asks nothing; something else is refused.
     assert ran(capsys, *flags[1:]) == result and len(other.asked) == 1
     assert main([*map(str, flags), "--shots", "2"]) == 2
@@ -162,6 +163,15 @@ def test_ctrl_c_keeps_what_is_done(
     (folder / "config.json").write_text("{ }")
     assert main([*map(str, flags)]) == 2
     assert "model.sha256" in capsys.readouterr().err
+
+
+def test_hashing_says_how_far_it_is(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(bytes(3 << 20))
+    (folder / "README.md").write_text("of no matter")
+    seen: list[tuple[int, int]] = []
+    assert len(hash_model(folder, lambda *at: seen.append(at))) == 64
+    size = 2 + (3 << 20)
+    assert seen == [(2 + (n << 20), size) for n in range(4)]
 
 
 def test_programs_run_where_it_is_allowed(

@@ -17,8 +17,9 @@ from tinychat.errors import KernelError
 from tinychat.kernels import PackedWeight
 from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.reference import ReferenceOps
-from tinychat.quantize.format import LowBitWeight, dequantize
-from tinychat.quantize.rtn import BITS, round_to_nearest
+from tinychat.quantize.format import BITS, LowBitWeight, dequantize
+from tinychat.quantize.grid import Grid
+from tinychat.quantize.rtn import round_to_nearest
 
 TOKENS = (0, 1, 2, 3, 4, 5, 8, 9, 17, 64)
 # (N, K, Q): whole tiles; ragged N; ragged K, whose last group is not full; one group; whole rows.
@@ -77,7 +78,7 @@ def test_product_is_as_defined(native: CpuOps, shape: tuple[int, int, int], bits
 def test_rounding_activations_costs_less_than_one_percent(
     native: CpuOps, bits: int, group: int
 ) -> None:
-    weight = round_to_nearest(torch.randn((256, 512)), bits, group)
+    weight = round_to_nearest(torch.randn((256, 512)), Grid(bits, group))
     packed = native.pack(weight)
     for tokens in (1, 3, 24):
         x = torch.randn((tokens, 512))

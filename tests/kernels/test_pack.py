@@ -14,8 +14,7 @@ from torch import Tensor
 from tinychat.errors import KernelError
 from tinychat.kernels import Ops, _cpu
 from tinychat.kernels.cpu import CpuOps
-from tinychat.quantize.format import LowBitWeight
-from tinychat.quantize.rtn import BITS
+from tinychat.quantize.format import BITS, LowBitWeight
 
 # The codes [16, 4] of quad q, from the lines [bits, 16, 4] of its step.
 QUAD: dict[int, Callable[[Tensor, int], Tensor]] = {

@@ -11,12 +11,16 @@ import torch
 from tinychat.errors import ArgumentError, KernelError, TinyChatError
 from tinychat.kernels import dispatch
 from tinychat.kernels.cpu import CpuOps
-from tinychat.quantize.rtn import BITS, round_to_nearest
+from tinychat.quantize.format import BITS
+from tinychat.quantize.grid import Grid
+from tinychat.quantize.rtn import round_to_nearest
 
 
 def test_a_plan_equals_the_ops_one_by_one(native: CpuOps) -> None:
     torch.manual_seed(0)
-    weights = [native.pack(round_to_nearest(torch.randn((96, 96)) / 20, bits, 32)) for bits in BITS]
+    weights = [
+        native.pack(round_to_nearest(torch.randn((96, 96)) / 20, Grid(bits, 32))) for bits in BITS
+    ]
     x, scale = torch.randn((1, 96)), torch.rand(96)
     order = torch.randperm(96).int()
 
@@ -51,7 +55,7 @@ def test_ops_are_noted_and_not_run(native: CpuOps) -> None:
 
 
 def test_a_plan_keeps_its_tensors_alive(native: CpuOps) -> None:
-    packed = native.pack(round_to_nearest(torch.eye(32), 8, 32))
+    packed = native.pack(round_to_nearest(torch.eye(32), Grid(8, 32)))
     with native.record() as plan:
         x = torch.full((1, 32), 3.0)
         order, scale = torch.arange(32, dtype=torch.int32), torch.ones(32)
@@ -71,8 +75,8 @@ def test_a_plan_keeps_its_tensors_alive(native: CpuOps) -> None:
 
 def test_the_scratch_of_a_plan_is_its_largest(native: CpuOps) -> None:
     torch.manual_seed(1)
-    small = native.pack(round_to_nearest(torch.randn((16, 32)), 4, 32))
-    large = native.pack(round_to_nearest(torch.randn((16, 2048)), 4, 128))
+    small = native.pack(round_to_nearest(torch.randn((16, 32)), Grid(4, 32)))
+    large = native.pack(round_to_nearest(torch.randn((16, 2048)), Grid(4, 128)))
     x, y = torch.randn((40, 32)), torch.randn((40, 2048))
     with native.record() as plan:
         first, second = native.matmul(x, small), native.matmul(y, large)
@@ -92,7 +96,7 @@ def test_a_failed_recording_leaves_the_ops_usable(native: CpuOps) -> None:
 
 
 def test_recordings_do_not_nest_and_take_no_packing(native: CpuOps) -> None:
-    weight = round_to_nearest(torch.eye(32), 4, 32)
+    weight = round_to_nearest(torch.eye(32), Grid(4, 32))
     packed = native.pack(weight)
     with native.record() as plan:
         with pytest.raises(KernelError, match="do not nest"), native.record():

@@ -11,15 +11,16 @@ from torch.nn import functional
 from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.nn.linear import LinearLowBit
-from tinychat.quantize.format import dequantize
-from tinychat.quantize.rtn import BITS, round_to_nearest
+from tinychat.quantize.format import BITS, dequantize
+from tinychat.quantize.grid import Grid
+from tinychat.quantize.rtn import round_to_nearest
 
 
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("ordered", (False, True))
 def test_the_product_is_that_with_the_matrix(bits: int, ordered: bool) -> None:
     torch.manual_seed(bits)
-    weight = round_to_nearest(torch.randn(48, 96), bits, 32)
+    weight = round_to_nearest(torch.randn(48, 96), Grid(bits, 32))
     if ordered:
         weight = replace(weight, order=torch.randperm(96).int())
     x, bias = torch.randn(3, 96), torch.randn(48)

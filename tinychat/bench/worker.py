@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 
 from tinychat.bench.job import DepthSample, Job, WorkerResult, token_ids
 from tinychat.errors import TinyChatError
+from tinychat.memory import peak_bytes
 
 WARM_UP_TOKENS = 4
 
@@ -93,28 +93,16 @@ def _measure_at(
     )
 
 
-def peak_memory_mb() -> float:
-    """The largest resident size of this process so far."""
-    for line in _proc("status"):
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
-
-
 def anonymous_memory_mb() -> float | None:
     """Resident memory that no file backs, or None where the system does not say."""
-    for line in _proc("smaps_rollup"):
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
         if line.startswith("Anonymous:"):
             return int(line.split()[1]) / 1024
     return None
-
-
-def _proc(name: str) -> list[str]:
-    try:
-        return Path("/proc/self", name).read_text().splitlines()
-    except OSError:
-        return []
 
 
 def make_runner(job: Job) -> Runner:
@@ -142,7 +130,7 @@ def work(job: Job) -> dict[str, Any]:
         threads=runner.threads,
         isa=runner.isa,
         load_s=runner.load_s,
-        peak_memory_mb=peak_memory_mb(),
+        peak_memory_mb=peak_bytes() / 2**20,
         anonymous_memory_mb=anonymous_memory_mb(),
         depths=samples,
         note=runner.note,

@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate and print."""
     settings = task_settings(arguments)
     terminal = Terminal()
-    model = describe_model(arguments)
+    model = describe_model(arguments, terminal)
     with load(arguments, terminal) as llm:
         model.update(running_form(llm, arguments))
         with Bar(terminal, arguments.task) as bar:
@@ -184,8 +184,8 @@ def parse_k(text: str) -> tuple[int, ...]:
     return tuple(sorted(set(map(int, parts))))
 
 
-def describe_model(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What was evaluated: its name, and a hash of all its files that matter.
+def describe_model(arguments: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
+    """What was evaluated: its name, and for --out a hash of all its files that matter.
 
     Two runs go on from one another only where both are the same.
     """
@@ -193,15 +193,30 @@ def describe_model(arguments: argparse.Namespace) -> dict[str, Any]:
 
     folder = resolve_model(arguments.model, offline=arguments.offline)
     here = arguments.model is None or Path(arguments.model).is_dir()  # else an id, a name by itself
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in MODEL_FILES and path.is_file():
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-            with open_regular(path) as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
     name = folder.resolve().name if here else arguments.model
-    return {"name": name, "sha256": digest.hexdigest()}
+    if arguments.out is None:  # nothing is gone on from, and weights take long to hash
+        return {"name": name}
+    with Bar(terminal, "hashing") as bar:
+        return {"name": name, "sha256": hash_model(folder, bar.update)}
+
+
+def hash_model(folder: Path, progress: Callable[[int, int], None]) -> str:
+    """SHA-256 of the names, sizes and contents of the files that a model is made of.
+
+    Args:
+        progress: called with bytes done and bytes in all.
+    """
+    paths = [path for path in folder.iterdir() if path.suffix in MODEL_FILES and path.is_file()]
+    total, done = sum(path.stat().st_size for path in paths), 0
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        with open_regular(path) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+                done += len(block)
+                progress(done, total)
+    return digest.hexdigest()
 
 
 def running_form(llm: LLM, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def stored_form(config: ModelConfig) -> str:
 def running_form(config: ModelConfig, weights: str) -> str:
     """How the blocks' matrices are held once loaded, with the group sizes that rounding takes."""
     from tinychat.precision import INTEGERS
-    from tinychat.quantize.rtn import default_group_size
+    from tinychat.quantize.grid import default_group_size
 
     if weights == "auto" or (weights in INTEGERS and config.quantization is not None):
         return stored_form(config).partition(",")[0]

@@ -20,12 +20,12 @@ import traceback
 from collections.abc import Sequence
 
 import tinychat
-from tinychat.cli import bench, chat, doctor, eval, info
+from tinychat.cli import bench, chat, doctor, eval, info, quantize
 from tinychat.cli.options import Parser
 from tinychat.cli.terminal import Terminal, tolerate_encoding
 from tinychat.errors import TinyChatError
 
-COMMANDS = (chat, bench, eval, info, doctor)
+COMMANDS = (chat, bench, quantize, eval, info, doctor)
 
 FAILED = 1
 USAGE = 2
@@ -99,8 +99,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return code
     except BrokenPipeError:  # nobody reads on, as in `tinychat … | head -1`
         return 0
-    except KeyboardInterrupt:
-        terminal.say("stopped")
+    except KeyboardInterrupt as stop:
+        terminal.say(str(stop) or "stopped")
         return STOPPED
     except TinyChatError as error:
         _show(terminal, error, arguments.debug, str(error))

@@ -6,13 +6,12 @@ The folder is `$TINYCHAT_HOME`, else `$XDG_STATE_HOME/tinychat`, else `~/.local/
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from tinychat.errors import TinyChatError
+from tinychat.files import write_whole
 
 HISTORY_FILE = "history"
 SESSIONS_FOLDER = "sessions"
@@ -62,21 +61,10 @@ def write_private(path: Path, data: bytes) -> None:
     Raises: TinyChatError for a read-only folder, a full disk and the like.
     """
     private_folder(path.parent)
-    temporary: str | None = None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        temporary = None
+        write_whole(path, data, 0o600)
     except OSError as error:
         raise TinyChatError(f"cannot write {path}: {reason(error)}") from None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
 def reason(error: OSError) -> str:

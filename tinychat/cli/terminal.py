@@ -51,7 +51,7 @@ def one_line(text: str) -> str:
     return visible(" ".join(text.split()))
 
 
-_ASCII = {"·": "|", "…": "...", "›": ">", "\N{SYMBOL FOR DELETE}": "^?"}  # noqa: RUF001
+_ASCII = {"·": "|", "…": "...", "→": "->", "›": ">", "\N{SYMBOL FOR DELETE}": "^?"}  # noqa: RUF001
 _ASCII.update({chr(0x2400 + code): f"^{chr(code + 0x40)}" for code in range(0x20)})
 
 

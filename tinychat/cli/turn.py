@@ -6,7 +6,6 @@ step, so that what is on the screen, in the conversation and in the cache is the
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, TextIO, cast
 
 from tinychat.cli.render import Renderer
+from tinychat.memory import peak_bytes
 
 if TYPE_CHECKING:
     from tinychat.engine import Stats
@@ -189,7 +189,7 @@ def statistics(answer: Answer, max_context: int) -> str:
         f"decode {_rate(stats.decode_tokens_per_s)} tok/s",
         f"{stats.new_tokens} token{'' if stats.new_tokens == 1 else 's'}",
         f"context {stats.prompt_tokens + stats.new_tokens}/{max_context}",
-        f"peak {peak_megabytes():.0f} MB",
+        f"peak {peak_bytes() / 2**20:.0f} MB",
     ]
     return " · ".join(parts)
 
@@ -212,13 +212,3 @@ def ending(answer: Answer, max_context: int, advice: str) -> str:
 
 def _rate(tokens_per_s: float) -> str:
     return f"{tokens_per_s:.0f}" if tokens_per_s >= 100 else f"{tokens_per_s:.1f}"
-
-
-def peak_megabytes() -> float:
-    """The most memory this process has held at once."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    unit = 1 if os.uname().sysname == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -15,12 +15,8 @@ from typing import Any, BinaryIO, TypeVar
 
 import tinychat
 from tinychat.errors import ArgumentError, TinyChatError
+from tinychat.files import lock, write_whole
 from tinychat.jsonfile import shown
-
-try:
-    import fcntl
-except ImportError:  # Windows; two runs into one file are then not told apart
-    fcntl = None  # type: ignore[assignment]
 
 Input = TypeVar("Input")
 Item = dict[str, Any]
@@ -84,7 +80,8 @@ class Record:
             self.progress(len(inputs), len(inputs))
             result = {**head, **summarize(items), "items": items}
             if self.out is not None and self.partial is not None:
-                write_whole(self.out, (json.dumps(result, indent=1) + "\n").encode())
+                with _named_errors(self.out):
+                    write_whole(self.out, (json.dumps(result, indent=1) + "\n").encode())
                 self.partial.unlink(missing_ok=True)
         return result
 
@@ -143,46 +140,29 @@ class Record:
         return items[1:]
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` under the name `path`: all of it, or the old file stays as it was.
-
-    Raises: TinyChatError for a read-only folder, a full disk and the like.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise TinyChatError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
 def _open(path: Path) -> BinaryIO:
     """Open for reading and adding, made where absent, for this process alone."""
-    try:
+    with _named_errors(path):
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-    except OSError as error:
-        raise TinyChatError(f"cannot write {path}: {error.strerror}") from None
-    try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not lock(file):
         file.close()
-        raise ArgumentError(f"another run is writing {path}") from None
+        raise ArgumentError(f"another run is writing {path}")
     return file
 
 
 def _append(file: BinaryIO, value: Mapping[str, Any]) -> None:
-    try:
+    with _named_errors(file.name):
         file.write(json.dumps(value).encode() + b"\n")
         file.flush()
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path | str) -> Iterator[None]:
+    """Say which file the system would not write."""
+    try:
+        yield
     except OSError as error:
-        raise TinyChatError(f"cannot write {file.name}: {error.strerror}") from None
+        raise TinyChatError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _parse(data: bytes) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tinychat.errors import KernelError
 from tinychat.kernels import Activation, AttentionShape, PackedWeight, SamplingRule
-from tinychat.quantize.rtn import BITS
+from tinychat.quantize.format import BITS
 
 FLOAT32 = (torch.float32,)
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)

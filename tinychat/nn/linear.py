@@ -47,15 +47,16 @@ class Linear:
 
 
 class StackedLinear:
-    """Several float weights over one input, their outputs side by side.
+    """Several layers over one input, their outputs side by side.
 
-    The parts stay where they are, in the mapped file: joining them into one matrix would be a
-    second copy of most of the model in memory.
+    Float parts stay where they are, in the mapped file: joining them into one matrix would be a
+    second copy of most of the model in memory. Low-bit parts come here if they differ in more than
+    their rows.
     """
 
-    native = False
+    native = False  # torch.cat cannot be recorded
 
-    def __init__(self, parts: Sequence[Linear]) -> None:
+    def __init__(self, parts: Sequence[AnyLinear]) -> None:
         self.parts = parts
 
     def __call__(self, x: Tensor) -> Tensor:

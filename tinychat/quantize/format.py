@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tinychat.errors import ArgumentError
 
+BITS = (2, 3, 4, 8)
 GROUP_SIZES = (128, 64, 32)
 """Group sizes that every kernel runs, beside the whole row; the first dividing K is the default."""
 

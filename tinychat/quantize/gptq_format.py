@@ -5,14 +5,15 @@ v1 stores every zero point less one, modulo 2**bits; that is all the difference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tinychat.errors import ArgumentError, CheckpointError
-from tinychat.quantize.format import LowBitWeight
+from tinychat.quantize.format import BITS, LowBitWeight
 from tinychat.quantize.packed import (
     WORD,
     check_group,
@@ -22,8 +23,6 @@ from tinychat.quantize.packed import (
     pack_rows,
     unpack_rows,
 )
-
-GPTQ_BITS = (2, 3, 4, 8)
 
 
 def from_gptq_v1(
@@ -55,7 +54,7 @@ def from_gptq_v2(
 def _read(
     parts: Mapping[str, Tensor], bits: int, group_size: int, name: str, offset: int
 ) -> LowBitWeight:
-    if bits not in GPTQ_BITS:
+    if bits not in BITS:
         raise CheckpointError(f"bits={bits} of {name}; expected 2, 3, 4 or 8")
     check_parts(parts, name)
     words, n = parts["qweight"].shape
@@ -107,7 +106,7 @@ def to_gptq(weight: LowBitWeight) -> dict[str, Tensor]:
     """
     n, k = weight.codes.shape
     bits = weight.bits
-    if bits not in GPTQ_BITS or n * bits % WORD or k * bits % WORD:
+    if bits not in BITS or n * bits % WORD or k * bits % WORD:
         raise ArgumentError(
             f"GPTQ cannot hold a {bits}-bit [{n}, {k}] weight: it needs 2, 3, 4 or 8 bits, and N "
             f"and K in multiples of {WORD} / gcd(bits, {WORD})"
@@ -125,7 +124,9 @@ def to_gptq(weight: LowBitWeight) -> dict[str, Tensor]:
     }
 
 
-def gptq_config(bits: int, group_size: int, *, sym: bool, desc_act: bool) -> dict[str, Any]:
+def gptq_config(
+    bits: int, group_size: int, *, sym: bool, desc_act: bool, left: Sequence[str] = ()
+) -> dict[str, Any]:
     """The quantization_config of a "gptq_v2" checkpoint.
 
     Args:
@@ -133,8 +134,9 @@ def gptq_config(bits: int, group_size: int, *, sym: bool, desc_act: bool) -> dic
         group_size: of every linear; -1 for whole rows.
         sym: every zero point is 2**(bits - 1).
         desc_act: some linear has its columns in another order than its inputs.
+        left: parts of the names of linears that are in floating point.
     """
-    return {
+    config: dict[str, Any] = {
         "quant_method": "gptq",
         "bits": bits,
         "group_size": group_size,
@@ -143,3 +145,6 @@ def gptq_config(bits: int, group_size: int, *, sym: bool, desc_act: bool) -> dic
         "lm_head": False,
         "checkpoint_format": "gptq_v2",
     }
+    if left:
+        config["dynamic"] = {f"-:.*{re.escape(name)}": {} for name in left}
+    return config
