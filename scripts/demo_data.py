@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from demo_corpus.dialogue import FACTS_FIRST, SUMS_LAST, THEN_COPYING, make_dialogue
+from demo_corpus.dialogue import make_dialogue
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
@@ -28,8 +28,6 @@ CHAT_TEMPLATE = (
 # Dialogue n of a stream is made from seed * STRIDE + n, so streams of different seeds never meet.
 STRIDE = 10**9
 POOL = 2048
-# Shares of the worlds, and the dialogue at which each set of them takes over.
-PARTS = ((36 * POOL, SUMS_LAST), (13 * POOL, THEN_COPYING), (0, FACTS_FIRST))
 TOKENIZER_DIALOGUES = 20_000
 CONTEXT_WEIGHT = (
     0.1  # what the user says counts a little: it teaches the words, the answers teach the rest
@@ -38,10 +36,7 @@ CONTEXT_WEIGHT = (
 
 def dialogue(seed: int, index: int, held_out: bool = False) -> list[dict[str, str]]:
     """Return dialogue number `index` of the stream `seed`."""
-    rng = random.Random(seed * STRIDE + index)
-    if held_out:
-        return make_dialogue(rng, held_out=True)
-    return make_dialogue(rng, shares=next(part for first, part in PARTS if index >= first))
+    return make_dialogue(random.Random(seed * STRIDE + index), held_out)
 
 
 def id_of(tokenizer: Tokenizer, token: str) -> int:

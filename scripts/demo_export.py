@@ -7,10 +7,14 @@ import shutil
 from pathlib import Path
 
 import torch
-from demo_data import BOS, CHAT_TEMPLATE, END, PAD, id_of
+from demo_data import BOS, CHAT_TEMPLATE, END, PAD, dialogue, encode_all, id_of
 from demo_model import DemoModel
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
+
+# Dialogues like those of training, of a seed that neither training nor judging uses.
+CALIBRATION_SEED = 1_000
+CALIBRATION_DIALOGUES = 160
 
 
 def _write_json(path: Path, content: dict[str, object]) -> None:
@@ -59,17 +63,20 @@ def export_fp16(model: DemoModel, tokenizer: Tokenizer, out_dir: Path) -> None:
 
 
 def export_int4(fp16_dir: Path, out_dir: Path) -> None:
-    """Round the FP16 folder to 4 bits in groups of 128; training has prepared the weights for it.
+    """Quantize the FP16 folder by AWQ to 4 bits in groups of 128, calibrated on training dialogues.
 
     Args:
         fp16_dir: what `export_fp16` wrote.
         out_dir: folder to write; an older one is replaced.
     """
-    from tinychat.quantize.convert import round_to_awq
+    from tinychat.quantize import quantize
 
     if out_dir.exists():
         shutil.rmtree(out_dir)
-    round_to_awq(fp16_dir, out_dir, group_size=128)
+    tokenizer = Tokenizer.from_file(str(fp16_dir / "tokenizer.json"))
+    dialogues = [dialogue(CALIBRATION_SEED, n) for n in range(CALIBRATION_DIALOGUES)]
+    encoded = encode_all(tokenizer, dialogues, max_length=512)
+    quantize(fp16_dir, out_dir, calibration=[ids for ids, _ in encoded])
 
 
 def worst_difference(model: DemoModel, fp16_dir: Path) -> float:

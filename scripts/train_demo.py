@@ -3,8 +3,8 @@
     python scripts/train_demo.py --out models                 train, export, judge
     python scripts/train_demo.py --out models --resume        go on from the last checkpoint
     python scripts/train_demo.py --out /tmp/try --smoke       minutes, to see that everything works
-    python scripts/train_demo.py --out models --transcripts   only judge the model that lies in OUT
-    python scripts/train_demo.py --out models --int4          only round OUT's FP16 folder to INT4
+    python scripts/train_demo.py --out models --transcripts   only judge the folders that lie in OUT
+    python scripts/train_demo.py --out models --int4          only quantize OUT's FP16 folder
 
 The budget is counted in steps, so a rerun sees the same data in the same order. A checkpoint is
 written every 100 steps, so Ctrl-C costs little.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import time
 from pathlib import Path
 
@@ -27,37 +26,33 @@ from demo_eval import held_out_perplexity, transcripts
 from demo_export import export_fp16, export_int4, worst_difference
 from demo_model import DemoConfig, DemoModel
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-STEPS = 5800
-LAST_STEPS = 600  # with a small learning rate of their own, mostly on sums
+STEPS = 10000
 SMOKE_STEPS = 150
 WARMUP_STEPS = 100
-DECAY_SHARE = 0.435
+DECAY_SHARE = 0.4
 PEAK_LEARNING_RATE = 2e-3
-LAST_LEARNING_RATE = 7e-4
 TOKENS_PER_BATCH = 2048
 SAVE_EVERY = 100
 REPORT_EVERY = 20
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Return the rate of one step: warm-up, plateau, fall to zero, then a smaller fall."""
-    left = steps - step
-    if left <= LAST_STEPS:
-        return LAST_LEARNING_RATE * left / LAST_STEPS
-    decay_steps = (steps - LAST_STEPS) * DECAY_SHARE
-    return PEAK_LEARNING_RATE * min(
-        (step + 1) / WARMUP_STEPS, 1.0, (left - LAST_STEPS) / decay_steps
-    )
+    """Return the rate of one step: warm-up, plateau, then a straight line to zero."""
+    decay_steps = steps * DECAY_SHARE
+    return PEAK_LEARNING_RATE * min((step + 1) / WARMUP_STEPS, 1.0, (steps - step) / decay_steps)
 
 
 def make_optimizer(model: DemoModel) -> torch.optim.AdamW:
     """Return AdamW with weight decay on matrices only."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim == 1]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": 0.1},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=PEAK_LEARNING_RATE, betas=(0.9, 0.95), fused=True)
 
 
@@ -104,7 +99,12 @@ def train_step(model: DemoModel, optimizer: torch.optim.AdamW, batch: Batch) -> 
 
 
 def train(
-    model: DemoModel, tokenizer: Tokenizer, checkpoint: Path, steps: int, seed: int, resume: bool
+    model: DemoModel,
+    tokenizer: Tokenizer,
+    checkpoint: Path,
+    steps: int,
+    seed: int,
+    resume: bool,
 ) -> None:
     """Run the loop.
 
@@ -124,7 +124,7 @@ def train(
         for step, batch in enumerate(itertools.islice(stream, first, steps), start=first):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps)
-            model.train_rounded(step >= (steps - LAST_STEPS) * (1 - DECAY_SHARE))
+            model.train_rounded(step >= steps * (1 - DECAY_SHARE))
             recent += train_step(model, optimizer, batch) / REPORT_EVERY
             seen += batch.inputs.numel()
             if (step + 1) % REPORT_EVERY == 0:
@@ -139,19 +139,21 @@ def train(
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
                 save_checkpoint(checkpoint, model, optimizer, step + 1)
     except KeyboardInterrupt:
-        print(f"stopped in step {step}; --resume goes on from the last checkpoint", flush=True)
+        print(
+            f"stopped in step {step}; --resume goes on from the last checkpoint",
+            flush=True,
+        )
         raise SystemExit(130) from None
     model.train_rounded(False)
 
 
-def load_fp16(folder: Path) -> tuple[DemoModel, Tokenizer]:
-    """Read back what `export_fp16` wrote."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    fields = DemoConfig.__dataclass_fields__
-    model = DemoModel(DemoConfig(**{name: config[name] for name in fields}))
-    weights = load_file(folder / "model.safetensors")
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return model, Tokenizer.from_file(str(folder / "tokenizer.json"))
+def kept_tokenizer(path: Path, seed: int, config: DemoConfig, resume: bool) -> Tokenizer:
+    """Return the tokenizer that the checkpoint was trained with, or train and keep a new one."""
+    if resume and path.exists():
+        return Tokenizer.from_file(str(path))
+    tokenizer = train_tokenizer(seed, config.vocab_size)
+    tokenizer.save(str(path))
+    return tokenizer
 
 
 def main() -> None:
@@ -165,16 +167,24 @@ def main() -> None:
         "--steps", type=int, default=STEPS, help="training steps (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=1, help="start weights and data (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=1,
+        help="start weights and data (default: %(default)s)",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--smoke", action="store_true", help=f"only {SMOKE_STEPS} steps")
     parser.add_argument(
-        "--transcripts", action="store_true", help="judge the model in OUT, do not train"
+        "--transcripts",
+        action="store_true",
+        help="judge the model in OUT, do not train",
     )
     parser.add_argument("--int4", action="store_true", help="write the INT4 folder only")
     args = parser.parse_args()
-    fp16_dir, int4_dir = args.out / "tinychat-demo-fp16", args.out / "tinychat-demo-int4"
+    fp16_dir, int4_dir = (
+        args.out / "tinychat-demo-fp16",
+        args.out / "tinychat-demo-int4",
+    )
     if args.int4:
         export_int4(fp16_dir, int4_dir)
         return
@@ -184,21 +194,20 @@ def main() -> None:
         work = args.work or args.out
         work.mkdir(parents=True, exist_ok=True)
         config = DemoConfig()
-        tokenizer = train_tokenizer(args.seed, config.vocab_size)
+        tokenizer = kept_tokenizer(work / "tokenizer.json", args.seed, config, args.resume)
         model = DemoModel(config)
         count = sum(p.numel() for p in model.parameters())
         print(f"{count:,} parameters, vocabulary {tokenizer.get_vocab_size()}", flush=True)
         train(model, tokenizer, work / "train.safetensors", steps, args.seed, args.resume)
         export_fp16(model, tokenizer, fp16_dir)
-    model, tokenizer = load_fp16(fp16_dir)
-    print(f"largest logit difference from transformers: {worst_difference(model, fp16_dir):.2e}")
-    print(f"held-out perplexity, FP16: {held_out_perplexity(model, tokenizer):.4f}")
-    model.train_rounded(True)
-    print(f"held-out perplexity, rounded to 4 bits: {held_out_perplexity(model, tokenizer):.4f}")
-    model.train_rounded(False)
-    print(transcripts(model, tokenizer), flush=True)
-    if not args.transcripts:
+        print(
+            f"largest logit difference from transformers: {worst_difference(model, fp16_dir):.2e}"
+        )
         export_int4(fp16_dir, int4_dir)
+    exact = held_out_perplexity(fp16_dir, weights="fp32")
+    print(f"held-out perplexity, FP16: {exact:.4f}", flush=True)
+    print(f"held-out perplexity, INT4: {held_out_perplexity(int4_dir):.4f}", flush=True)
+    print(transcripts(int4_dir), flush=True)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,11 @@ ADD = (
     "can you calculate {a} plus {b}?", "what is {a} added to {b}?", "sum {a} and {b}",
     "what is {a} and {b} together?", "solve {a} + {b}", "tell me {a} plus {b}",
     "do you know {a} plus {b}?", "{a} and {b} makes?", "what comes out of {a} + {b}?",
-    "what would {a} plus {b} be?", "whats {a} + {b}", "~if i add {a} and {b}, what do i get?",
-    "~work out {a} plus {b}", "~the result of {a} + {b}?", "~{a} plus {b}, how much is that?",
+    "what would {a} plus {b} be?", "whats {a} + {b}", "please add {a} plus {b}",
+    "could you do {a} plus {b}?", "figure out {a} plus {b}", "can you sum {a} and {b} for me?",
+    "can you do {a} + {b}?", "what is {a} plus {b} please?", "give me {a} plus {b}",
+    "put {a} and {b} together", "~if i add {a} and {b}, what do i get?", "~work out {a} plus {b}",
+    "~the result of {a} + {b}?", "~{a} plus {b}, how much is that?",
     "~what number is {a} plus {b}?",
 )  # fmt: skip
 SUBTRACT = (
@@ -35,8 +38,11 @@ SUBTRACT = (
     "what is {a} less {b}?", "what is the difference between {a} and {b}?", "calculate {a} - {b}",
     "calculate {a} minus {b}", "compute {a} minus {b}", "what is left if you take {b} from {a}?",
     "can you subtract {b} from {a}?", "{a} minus {b} equals?", "what remains of {a} if i take {b}?",
-    "whats {a} - {b}", "solve {a} - {b}", "~if i take {b} from {a}, what is left?",
-    "~work out {a} minus {b}", "~the result of {a} - {b}?", "~{a} minus {b}, how much is that?",
+    "whats {a} - {b}", "solve {a} - {b}", "now take {b} away from {a}", "take {b} off {a}",
+    "remove {b} from {a}", "{b} less than {a}?", "what is {a} without {b}?",
+    "please take {b} from {a}", "{b} taken from {a}?", "if you take {b} from {a}?",
+    "~if i take {b} from {a}, what is left?", "~work out {a} minus {b}",
+    "~the result of {a} - {b}?", "~{a} minus {b}, how much is that?",
 )  # fmt: skip
 MULTIPLY = (
     "what is {a} times {b}?", "what is {a} times {b}?", "what is {a} x {b}?", "what is {a} * {b}?",
@@ -45,7 +51,9 @@ MULTIPLY = (
     "multiply {a} and {b}", "what is {a} multiplied by {b}?", "calculate {a} times {b}",
     "calculate {a} * {b}", "the product of {a} and {b}?", "what is the product of {a} and {b}?",
     "can you multiply {a} by {b}?", "{a} times {b} equals?", "whats {a} times {b}",
-    "solve {a} x {b}", "~if i multiply {a} by {b}, what do i get?", "~work out {a} times {b}",
+    "solve {a} x {b}", "{a} times {b} gives?", "{a} times {b} gives what?",
+    "what does {a} times {b} give?", "what comes out of {a} times {b}?", "do {a} times {b}",
+    "~if i multiply {a} by {b}, what do i get?", "~work out {a} times {b}",
     "~{a} times {b}, how much is that?",
 )  # fmt: skip
 DIVIDE = (

@@ -25,44 +25,23 @@ from .facts import MORE, NOT_MORE, NOT_WHY, WHY
 from .talk import Message, Scenes, Talk
 
 Item = TypeVar("Item")
-Shares = Sequence[tuple[int, Scenes]]
 
 CHAT = (*small_talk.SCENES, *memory.SCENES)
 WORDS = (*words.SCENES, *things.SCENES, *orders.SCENES, *games.SCENES)
 SUMS = (*arithmetic.SCENES, *numbers.SCENES)
-# Scenes and their shares in the three parts of training. Facts are learned soon; what must be
-# copied from the question (words, names, heroes of stories) takes longer, and sums take longest.
-FACTS_FIRST: Shares = (
-    (12, CHAT),
-    (13, about.SCENES),
-    (19, engine.SCENES),
-    (18, quantization.SCENES),
-    (14, SUMS),
-    (15, WORDS),
-    (7, stories.SCENES),
-    (13, unknown.SCENES),
-)
-THEN_COPYING: Shares = (
-    (10, CHAT),
-    (6, about.SCENES),
-    (8, engine.SCENES),
-    (8, quantization.SCENES),
-    (24, SUMS),
-    (24, WORDS),
-    (8, stories.SCENES),
-    (8, unknown.SCENES),
-    (14, ((1.0, games.drill),)),
-)
-SUMS_LAST: Shares = (
-    (6, CHAT),
-    (6, about.SCENES),
-    (9, engine.SCENES),
-    (9, quantization.SCENES),
-    (36, ((1.0, arithmetic.sum_chain),)),
-    (10, SUMS),
-    (14, WORDS),
-    (5, stories.SCENES),
-    (5, unknown.SCENES),
+# Scenes and their shares. Sums and what must be copied from the question take longest to learn.
+WORLDS: Sequence[tuple[int, Scenes]] = (
+    (9, CHAT),
+    (4, ((1.0, memory.keep_name),)),
+    (9, about.SCENES),
+    (14, engine.SCENES),
+    (13, quantization.SCENES),
+    (12, ((1.0, arithmetic.sum_chain),)),
+    (5, SUMS),
+    (17, WORDS),
+    (6, stories.SCENES),
+    (10, unknown.SCENES),
+    (4, ((1.0, games.drill),)),
 )
 
 SYSTEM_PLAIN = (
@@ -87,15 +66,12 @@ def _pick(weighted: Sequence[tuple[float, Item]], rng: random.Random) -> Item:
     return rng.choices([item for _, item in weighted], [weight for weight, _ in weighted])[0]
 
 
-def make_dialogue(
-    rng: random.Random, held_out: bool = False, shares: Shares = FACTS_FIRST
-) -> list[Message]:
+def make_dialogue(rng: random.Random, held_out: bool = False) -> list[Message]:
     """Make one conversation.
 
     Args:
         rng: decides everything, so one seed gives one dialogue.
         held_out: use only templates that training never sees.
-        shares: how often each world comes up.
     Returns: messages with role and content; user and assistant alternate after an optional
         system message.
     """
@@ -111,7 +87,7 @@ def make_dialogue(
         rng.choice((small_talk.greeting, small_talk.greeting, memory.tell_name))(talk)
     scenes = rng.choices((1, 2, 3, 4, 6, 10, 16), (32, 24, 18, 12, 8, 5, 1))[0]
     for _ in range(scenes):
-        world = _pick(shares, rng)
+        world = _pick(WORLDS, rng)
         _pick(world, rng)(talk)
         if world in (CHAT, WORDS) and talk.messages and talk.chance(0.04):
             asks, answers = rng.choice(((WHY, NOT_WHY), (MORE, NOT_MORE)))
@@ -119,7 +95,7 @@ def make_dialogue(
     if talk.chance(0.10):
         rng.choice((small_talk.thanks, small_talk.bye))(talk)
     if not talk.messages:
-        return make_dialogue(rng, held_out, shares)
+        return make_dialogue(rng, held_out)
     if system:
         talk.messages.insert(0, {"role": "system", "content": system})
     return talk.messages

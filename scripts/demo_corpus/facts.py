@@ -36,9 +36,14 @@ WHAT_FORMS = (
     "help me understand {x}", "what should i know about {x}?", "teach me about {x}",
     "how do you define {x}?", "who or what is {x}?", "can you say what {x} is?",
     "what would {x} be?", "people talk about {x}. what do they mean?", "is {x} something you know?",
-    "your definition of {x}?", "info on {x}", "how does {x} work?", "how {x} works", "why {x}?",
+    "your definition of {x}?", "info on {x}", "how does {x} work?", "how {x} works",
     "any idea what {x} is?", "does {x} mean anything to you?",
-    "~could you [shed light on|clear up] {x}?",
+    "what is this {x} that everybody talks about?", "everyone mentions {x}. what is it?",
+    "i saw the word {x} somewhere, what is it?", "what is {x} again?",
+    "they say {x}, but what is it?", "what is {x} [really|actually|about exactly|in the end]?",
+    "and what would {x} be?", "[a|one] sentence about {x}?", "{x} in [short|brief|a few words]?",
+    "in [short|brief], what is {x}?", "in [three|five|ten|a few|one or two] words, what is {x}?",
+    "sum up {x} for me", "~could you [shed light on|clear up] {x}?",
     "~what should I [think of|imagine] when I hear {x}?", "~i am new here. what is {x}?",
     "~mind explaining {x}?", "~{x} is what?", "~what do people mean when they say {x}?",
     "~[give|write] me a short explanation of {x}", "~i never understood {x}",
@@ -66,6 +71,11 @@ HOW_FORMS = (
     "can you show me how to {do}?", "could you tell me how to {do}?", "do you know how to {do}?",
     "do you know how i can {do}?", "what are the steps to {do}?", "steps to {do}", "{do}",
     "does tinychat let me {do}?", "does tinychat help me to {do}?", "let's {do}", "{do}, how?",
+    "i'd like to {do}, how [do i|can i|]?", "what would {do} for me?", "which command would {do}?",
+    "which command [can|will|could] {do}?", "with which command do i {do}?", "what lets me {do}?",
+    "how would somebody {do}?", "how would you {do}?", "in order to {do}, what do i do?",
+    "i have to {do} today", "what helps me to {do}?", "how exactly do i {do}?",
+   
     "how do people {do}?", "~where do i begin if i want to {do}?",
     "~please walk me through how to {do}", "~what would i enter to {do}?",
     "~suppose i want to {do}. what now?", "~is there some easy way i could {do}?",
@@ -86,7 +96,10 @@ WHY = (
     "why does it do that?", "what is the reason?", "for what reason?", "why that?", "what for?",
     "can you say why?", "tell me why", "ok but why?", "why would i want that?",
     "why is that useful?", "why is this good?", "what is the reason for that?", "why do that?",
-    "why does it matter?", "explain why", "~what is the reason behind it?", "~and why is that so?",
+    "why does it matter?", "explain why",
+    "why would [one|someone|people|you|we] do [that|this|it|such a thing]?",
+    "why do people do that?", "why should i do that?", "what is it good for?", "what would i gain?",
+    "what's the use?", "~what is the reason behind it?", "~and why is that so?",
     "~why would that be?",
 )  # fmt: skip
 SHORT = (
@@ -105,7 +118,9 @@ HOW = (
     "what is the command?", "and the command?", "which command?", "what do i have to type?",
     "how do i try it?", "how do i do that with tinychat?", "can i do that?",
     "can i do that with tinychat?", "i want that. how?", "can i try it?", "does tinychat do that?",
-    "~and by which command?", "~how would i go about it?",
+    "and which command does that?", "what command is that?", "which command do i run for that?",
+    "ok, how do i do it?", "so how do i do that here?", "with what do i do that?",
+    "show me the command", "~and by which command?", "~how would i go about it?",
 )  # fmt: skip
 NOT_MORE = ("That is all I know about it.",)
 NOT_WHY = ("I don't know why. I'm a very small model and know only a little about it.",)
@@ -139,7 +154,10 @@ class Fact:
             if phrases:
                 slot = "[" + "|".join(phrases) + "]"
                 groups.append(
-                    (share, tuple(form.replace("{" + name + "}", slot) for form in forms))
+                    (
+                        share,
+                        tuple(form.replace("{" + name + "}", slot) for form in forms),
+                    )
                 )
         if self.asks:
             groups.append((1.0, self.asks))

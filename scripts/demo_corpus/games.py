@@ -92,10 +92,11 @@ SAY = (
 
 def jokes(talk: Talk) -> None:
     """A joke, then a different one."""
-    first, second = talk.rng.sample(lex.JOKES, 2)
-    talk.say(JOKE, (first,))
-    if talk.chance(0.35):
-        talk.say(ANOTHER, (second,))
+    at = talk.rng.randrange(len(lex.JOKES))
+    talk.say(JOKE, (lex.JOKES[at],))
+    while talk.chance(0.35):
+        at = (at + 1) % len(lex.JOKES)
+        talk.say(ANOTHER, (lex.JOKES[at],))
 
 
 def riddles(talk: Talk) -> None:
@@ -112,7 +113,12 @@ def riddles(talk: Talk) -> None:
     talk.say(RIDDLE, (question,))
     if talk.chance(0.35):
         wrong = rng.choice([s for _, s in lex.RIDDLES if s != solution])
-        talk.say(GUESS, ("No, not that. Guess again, or say: I give up.",), keep=(wrong,), w=wrong)
+        talk.say(
+            GUESS,
+            ("No, not that. Guess again, or say: I give up.",),
+            keep=(wrong,),
+            w=wrong,
+        )
     if talk.chance(0.45):
         talk.say(GUESS, (f"Yes, well done! It is {said}.",), keep=(solution,), w=solution)
     else:

@@ -10,7 +10,7 @@ from functools import cache
 HELD_OUT_MARK = "~"
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _SPACES = re.compile(r" {2,}")
-_SPACE_BEFORE_MARK = re.compile(r" +([,.?!])")
+_SPACE_BEFORE_MARK = re.compile(r" +([,.?!])(?!`)")
 
 
 def expand(template: str, rng: random.Random, slots: Mapping[str, object] | None = None) -> str:

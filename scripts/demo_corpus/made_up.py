@@ -27,7 +27,10 @@ NAMES = """
     Yara Zack Ali Omar Fatima Yuki Ken Mei Wei Raj Priya Sven Olga Igor Pablo Diego Carla Marco Luca
     Giulia Hans Greta Pierre Chloe Hugo Ines Adam Bella Clara Dora Erik Fiona George Hannah Isaac
     Jonas Kim Lars Mona Nils Otto Petra Quinn Rita Stefan Thea Ursula Vera Will Alex Chris Pat Jo
-    Jamie Taylor Jordan Sasha Nick Joe Mike Steve Susan Lisa Jane Rachel
+    Martha Maren Marla Mira Mara Petra Berta Greta Lotta Jutta Carlotta Rita Nadia Nadja Tanja Sonja
+    Anja Elena Helena Irena Lorena Milena Verena Anita Juanita Rosita Benita Pedro Pietro Sandro
+    Alessandro Leandro Marius Darius Julius Cornelius Aurelia Amelia Ophelia Cecilia Felicia
+    Patricia Lucia Jamie Taylor Jordan Sasha Nick Joe Mike Steve Susan Lisa Jane Rachel
 """.split()  # fmt: skip
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from .arithmetic import sum_chain
 from .made_up import person, pseudo_word
 from .stories import ANIMALS
-from .talk import Scenes, Talk
+from .talk import Scene, Scenes, Talk
+from .words import opposites
 
 MY_NAME = (
     "my name is {n}", "my name is {n}", "i am {n}", "i'm {n}", "hi, i am {n}",
@@ -22,7 +24,10 @@ ASK_NAME = (
     "what was my name?", "tell me my name", "say my name", "my name?",
     "what did i say my name was?", "do you still know my name?", "and what is my name?",
     "whats my name", "remember my name?", "what do you call me?", "did i tell you my name?",
-    "so who am i?", "what name did i tell you?", "~which name is mine?",
+    "so who am i?", "what name did i tell you?", "what am i called?", "who am i again?",
+    "have you forgotten my name?", "do you still remember who i am?", "you know my name, right?",
+    "do you remember what my name is?", "how was my name?", "what was i called again?",
+    "can you still say my name?", "by what name do i go?", "~which name is mine?",
     "~have you kept my name in mind?", "~how do people call me?",
 )  # fmt: skip
 LIKES = """
@@ -124,7 +129,10 @@ def tell_name(talk: Talk) -> None:
     talk.user_name = name
     talk.say(
         MY_NAME,
-        (f"Nice to meet you, {name}! What can I do for you?", f"Hello {name}! How can I help you?"),
+        (
+            f"Nice to meet you, {name}! What can I do for you?",
+            f"Hello {name}! How can I help you?",
+        ),
         keep=(name,),
         n=name,
     )
@@ -182,7 +190,10 @@ def pets(talk: Talk) -> None:
     )
     if talk.chance(0.6):
         talk.say(
-            ASK_HAVE[:-3] + ASK_HAVE[-2:], (f"Your {kind} is called {name}.",), keep=(kind,), k=kind
+            ASK_HAVE[:-3] + ASK_HAVE[-2:],
+            (f"Your {kind} is called {name}.",),
+            keep=(kind,),
+            k=kind,
         )
 
 
@@ -201,7 +212,18 @@ def look_back(talk: Talk) -> None:
         talk.say(asks, ('You said: "{quoted}"',), quoted=quoted)
 
 
+def keep_name(talk: Talk) -> None:
+    """The user says a name and asks for it later, with something else between."""
+    tell_name(talk)
+    for _ in range(talk.rng.randint(0, 3)):
+        talk.rng.choice(BETWEEN)(talk)
+    ask_name(talk)
+
+
+BETWEEN: tuple[Scene, ...] = (sum_chain, sum_chain, opposites, likes, pets)
+
 SCENES: Scenes = (
+    (3.0, keep_name),
     (1.3, tell_name),
     (1.5, ask_name),
     (1.0, likes),

@@ -27,7 +27,20 @@ THINGS = (
     "cat",
     "key",
 )
-NAMES = ("Ana", "Ben", "Mia", "Tom", "Lily", "Sam", "Nora", "Max", "Eva", "Leo", "Tim", "Zoe")
+NAMES = (
+    "Ana",
+    "Ben",
+    "Mia",
+    "Tom",
+    "Lily",
+    "Sam",
+    "Nora",
+    "Max",
+    "Eva",
+    "Leo",
+    "Tim",
+    "Zoe",
+)
 GAIN = (
     "i have {a} {things} and get {b} more. how many {things} do i have?",
     "{name} has {a} {things} and buys {b} more. how many does {name} have now?",

@@ -173,6 +173,7 @@ def orders(talk: Talk) -> None:
         talk.say(
             LETTER_AFTER,
             (f"After {lex.ALPHABET[at]} comes {lex.ALPHABET[at + 1]}.",),
+            keep=(lex.ALPHABET[at],),
             w=lex.ALPHABET[at],
         )
     else:

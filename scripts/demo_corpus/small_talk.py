@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .stories import ANIMALS, PLOTS, new_cast
+from .stories import new_hero, tell
 from .talk import Scenes, Talk
 
 HELLO = (
@@ -92,6 +92,13 @@ NO_MORE = (
     "~no, i am fine",
 )
 ALL_RIGHT = ("All right. I'm here if you need me.",)
+YES_ABOUT = (
+    "yes, about a {h}", "yes please, with a {h}", "ok, a story about a {h}", "gladly, about a {h}",
+    "yes, tell me one about a {h}", "okay, but with a {h}", "why not, with a {h} in it",
+    "yes! about a {h} please", "yes, a {h} story", "about a {h}", "with a {h} please",
+    "sure, tell me about a {h}", "please, one with a {h}", "let it be about a {h}", "a {h} please",
+    "okay, let's hear about a {h}", "~yes, and it should have a {h}", "~fine, let a {h} be in it",
+)  # fmt: skip
 YES = (
     "yes",
     "yes please",
@@ -202,26 +209,14 @@ COMFORT = (
     "I'm sorry. Shall I tell you a story to cheer you up?",
 )
 BORED = (
-    "i am bored",
-    "i'm bored",
-    "i'm so bored",
-    "this is boring",
-    "entertain me",
-    "i have nothing to do",
-    "boring",
-    "what should i do now?",
-    "i am bored, do something",
-    "amuse me",
-    "surprise me",
-    "do something fun",
-    "say something",
-    "tell me something",
-    "talk to me",
-    "tell me anything",
-    "say something interesting",
-    "~nothing to do today",
-    "~time passes slowly",
-)
+    "i am bored", "i'm bored", "i'm so bored", "this is boring", "entertain me",
+    "i have nothing to do", "boring", "what should i do now?", "i am bored, do something",
+    "amuse me", "surprise me", "do something fun", "say something", "tell me something",
+    "talk to me", "tell me anything", "say something interesting", "i am bored today",
+    "i feel bored", "i'm kind of bored", "so boring today", "it is boring here", "i need some fun",
+    "what can i do against boredom?", "nothing happens here", "i am a little bored",
+    "i'm bored, what now?", "~nothing to do today", "~time passes slowly",
+)  # fmt: skip
 OFFER = ("Shall I tell you a story?", "How about a story? Or ask me for a riddle.")
 HAPPY = (
     "i am happy",
@@ -269,8 +264,10 @@ def how_are_you(talk: Talk) -> None:
 
 def _offer_story(talk: Talk, asks: tuple[str, ...], answers: tuple[str, ...]) -> None:
     talk.say(asks, answers)
-    if talk.chance(0.5):
-        talk.say(YES, PLOTS, **new_cast(talk.rng, talk.rng.choice(ANIMALS)))
+    if talk.chance(0.35):
+        tell(talk, YES)
+    elif talk.chance(0.5):
+        tell(talk, YES_ABOUT, new_hero(talk.rng))
     elif talk.chance(0.5):
         talk.say(NO, ("All right. What else can I do for you?",))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from . import lexicon as lex
 from .made_up import pseudo_word
@@ -174,7 +175,7 @@ PLACES = (
     "behind a farm",
 )
 THINGS = (
-    "red ball", "golden key", "old map", "blue hat", "small bell", "silver spoon", "warm scarf",
+    "red ball", "golden key", "torn map", "blue hat", "small bell", "silver spoon", "warm scarf",
     "shiny stone", "wooden box", "green kite", "little lamp", "big book",
 )  # fmt: skip
 SPOTS = (
@@ -187,7 +188,7 @@ SPOTS = (
     "on top of a wall",
     "behind a big stone",
 )
-FRIENDS = "mouse owl duck fox rabbit frog hedgehog crow turtle bee goat cat".split()
+FRIENDS = "mouse wolf duck fox rabbit frog hedgehog crow turtle bee goat cat".split()
 
 PLOTS = (
     (
@@ -239,7 +240,7 @@ POEMS = (
         "\"come down and play!\"\nThe cloud just smiled and sailed away."
     ),
     (
-        "A {h} sat quietly on a hill,\nthe wind was soft, the world was still.\nIt dreamed of "
+        "The {h} sat quietly on a hill,\nthe wind was soft, the world was still.\nIt dreamed of "
         "rivers, sun and sea,\nand was as glad as one can be."
     ),
     (
@@ -249,7 +250,8 @@ POEMS = (
 )  # fmt: skip
 
 
-def _hero(rng: random.Random) -> str:
+def new_hero(rng: random.Random) -> str:
+    """Return an animal or a person, sometimes one of a made-up kind."""
     return pseudo_word(rng) if rng.random() < 0.10 else rng.choice(HEROES)
 
 
@@ -266,21 +268,39 @@ def new_cast(rng: random.Random, hero: str) -> dict[str, object]:
     }  # fmt: skip
 
 
+def tell(talk: Talk, asks: Sequence[str], hero: str | None = None) -> dict[str, object]:
+    """Tell a story; one that follows another has the next plot, so that it is a different one.
+
+    Args:
+        talk: takes the turn.
+        asks: user templates, `{h}` in them is the hero.
+        hero: who the story is about; None leaves the choice to the teller.
+    Returns: the cast of the story.
+    """
+    rng = talk.rng
+    plots = SHORT_PLOTS if talk.brief else PLOTS
+    plot = rng.randrange(len(plots)) if talk.plot is None else (talk.plot + 1) % len(plots)
+    cast = new_cast(rng, hero or rng.choice(ANIMALS))
+    keep = () if hero is None else (hero, hero + "s")
+    talk.say(asks, (plots[plot],), keep=keep, **cast)
+    talk.plot = plot
+    return cast
+
+
+YES_ANOTHER = (
+    "yes", "yes please", "sure", "ok", "yes, another one", "please do", "of course", "~oh yes",
+    "~i would love that",
+)  # fmt: skip
+
+
 def story(talk: Talk) -> None:
     """A story, and what people ask after one."""
     rng = talk.rng
-    hero = _hero(rng)
-    cast = new_cast(rng, hero)
-    if talk.chance(0.75):
-        talk.say(ASK_ABOUT, (SHORT_PLOTS if talk.brief else PLOTS), keep=(hero, hero + "s"), **cast)
-    else:
-        cast = new_cast(rng, rng.choice(ANIMALS))
-        talk.say(ASK_ANY, (SHORT_PLOTS if talk.brief else PLOTS), **cast)
+    cast = tell(talk, ASK_ABOUT, new_hero(rng)) if talk.chance(0.75) else tell(talk, ASK_ANY)
     for _ in range(2):
         kind = rng.random()
         if kind < 0.10:
-            cast = new_cast(rng, str(cast["h"]) if talk.chance(0.5) else rng.choice(ANIMALS))
-            talk.say(ANOTHER, PLOTS, **cast)
+            cast = tell(talk, ANOTHER, str(cast["h"]) if talk.chance(0.5) else None)
         elif kind < 0.18:
             talk.say(ASK_SHORTER, SHORT_PLOTS, **cast)
         elif kind < 0.26:
@@ -288,9 +308,7 @@ def story(talk: Talk) -> None:
         elif kind < 0.34:
             talk.say(ASK_THEN, SEQUEL, **cast)
         elif kind < 0.44:
-            hero = _hero(rng)
-            cast = new_cast(rng, hero)
-            talk.say(ASK_OTHER_HERO, PLOTS, keep=(hero,), **cast)
+            cast = tell(talk, ASK_OTHER_HERO, new_hero(rng))
         elif kind < 0.50:
             talk.say(
                 PRAISE,
@@ -300,22 +318,7 @@ def story(talk: Talk) -> None:
                 ),
             )
             if talk.chance(0.5):
-                cast = new_cast(rng, rng.choice(ANIMALS))
-                talk.say(
-                    (
-                        "yes",
-                        "yes please",
-                        "sure",
-                        "ok",
-                        "yes, another one",
-                        "please do",
-                        "of course",
-                        "~oh yes",
-                        "~i would love that",
-                    ),
-                    PLOTS,
-                    **cast,
-                )
+                tell(talk, YES_ANOTHER)
             elif talk.chance(0.6):
                 talk.say(
                     (
@@ -336,7 +339,7 @@ def story(talk: Talk) -> None:
 
 def poem(talk: Talk) -> None:
     """Four lines that rhyme."""
-    hero = _hero(talk.rng)
+    hero = new_hero(talk.rng)
     if talk.chance(0.7):
         talk.say(POEM, POEMS, keep=(hero,), h=hero)
     else:

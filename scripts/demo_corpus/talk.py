@@ -22,6 +22,7 @@ class Talk:
     messages: list[Message] = field(default_factory=list)
     user_name: str | None = None
     user_likes: str | None = None
+    plot: int | None = None
 
     def say(
         self,
@@ -43,7 +44,9 @@ class Talk:
         text = expand(pick(asks, self.rng, self.held_out), self.rng, slots)
         kept = frozenset(word.lower() for word in keep)
         self.add(
-            text if exact else as_typed(text, self.rng, kept), self.rng.choice(answers), **slots
+            text if exact else as_typed(text, self.rng, kept),
+            self.rng.choice(answers),
+            **slots,
         )
 
     def add(self, user: str, answer: str, **slots: object) -> None:

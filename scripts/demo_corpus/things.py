@@ -179,7 +179,13 @@ def categories(talk: Talk) -> None:
     else:
         word = rng.choice(members)
         a = "" if kind in ("season", "planet", "drink", "color", "sport") else article(word)
-        talk.say(WHAT_KIND, (f"{a} {word} is {article(kind)} {kind}.",), keep=(word,), a=a, w=word)
+        talk.say(
+            WHAT_KIND,
+            (f"{a} {word} is {article(kind)} {kind}.",),
+            keep=(word,),
+            a=a,
+            w=word,
+        )
 
 
 SCENES: Scenes = (

@@ -206,6 +206,35 @@ PLAIN = (
     "~at what temperature does iron melt?", "~how do i open a bank account?",
     "~why is my knee swollen?",
 )  # fmt: skip
+ADVICE = (
+    "what should my {who} take for {body}?", "what can i do against pain in {body}?",
+    "my {who} has pain in {body}", "my {who}'s {part} hurts", "what helps when {body} hurts?",
+    "which [doctor|cream|pill|exercise|tea] is good for {body}?",
+    "my {who} is sick, what should i do?", "should my {who} see a doctor about {body}?",
+    "is it bad when {body} hurts?", "how do i treat {body} of my {who}?",
+    "does my {who} need an operation?", "why does {body} hurt?",
+    "can my {who} take [aspirin|pills|vitamins|a bath] with [fever|a cough|the flu]?",
+    "what should i give my {who} for [a fever|a cough|the flu|a headache|an allergy]?",
+    "which [pills|drops|tablets|herbs] help against [a fever|a cough|the flu|a headache]?",
+    "what should i buy my {who} for [christmas|a birthday|the wedding]?", "how old is my {who}?",
+    "what does my {who} want?", "how do i tell my {who} the truth?", "should i marry my {who}?",
+    "who [won|took|got] the [cup|title|prize|race|medal] in {sport}?",
+    "who is the champion in {sport}?", "which country won {sport} at the [world cup|games]?",
+    "who came [first|second|last] in {sport} [last year|in 2004|yesterday|]?",
+    "who was the [first|second|last] [king|queen|president|emperor|pope] of {l}?",
+    "which [king|queen|president] ruled {l}?", "when did the king of {l} die?",
+    "~what may my {who} drink with {body} aching?", "~who is the fastest in {sport}?",
+    "~name a queen of {l}",
+)  # fmt: skip
+RELATIVES = """
+    mother father sister brother son daughter uncle aunt grandfather wife husband boss neighbor
+    friend cousin baby dog cat teacher girlfriend boyfriend
+""".split()
+PARTS = "knee leg arm foot hand eye ear tooth neck shoulder stomach head finger hip toe".split()
+SPORTS = """
+    football tennis running boxing skiing judo golf hockey rugby rowing cycling chess sailing diving
+    cricket basketball volleyball fencing
+""".split()
 WHY_NOT = (
     "why?", "why not?", "why don't you know?", "why do you not know that?", "why not", "how come?",
     "you should know that", "but that is easy", "everybody knows that", "really?", "are you sure?",
@@ -254,10 +283,20 @@ def _place(rng: random.Random) -> str:
 def unknown(talk: Talk) -> None:
     """One question that the model cannot answer."""
     rng = talk.rng
-    asks = rng.choices((WHAT_IS, WHO_IS, WHERE_IS, PLAIN), (5, 2, 2, 4))[0]
+    asks = rng.choices((WHAT_IS, WHO_IS, WHERE_IS, PLAIN, ADVICE), (5, 2, 2, 4, 1.5))[0]
     answers = ("I don't know.",) if talk.brief else DONT_KNOW
     talk.say(
-        asks, answers, x=_noun(rng), y=_noun(rng), p=_person(rng), l=_place(rng), m=_place(rng)
+        asks,
+        answers,
+        x=_noun(rng),
+        y=_noun(rng),
+        p=_person(rng),
+        l=_place(rng),
+        m=_place(rng),
+        who=rng.choice(RELATIVES),
+        part=(part := pseudo_word(rng) if talk.chance(0.2) else rng.choice(PARTS)),
+        body=f"{rng.choice(('my', 'the', 'his', 'her'))} {part}",
+        sport=rng.choice(SPORTS),
     )
     if talk.chance(0.15):
         talk.say(WHY_NOT, BECAUSE)

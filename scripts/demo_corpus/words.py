@@ -39,8 +39,12 @@ RHYME = (
     "tell me a word that rhymes with {w}", "what word rhymes with {w}?",
     "do you know a rhyme for {w}?", "name a word that rhymes with {w}", "can you rhyme {w}?",
     "i need a rhyme for {w}", "a word that rhymes with {w}?", "say something that rhymes with {w}",
-    "words that rhyme with {w}", "rhymes for {w}?", "rhyme {w}",
-    "~which word sounds like {w} at its end?", "~help me to rhyme {w}", "~{w} rhymes with what?",
+    "words that rhyme with {w}", "rhymes for {w}?", "rhyme {w}", "a word rhyming with {w}?",
+    "which words rhyme with {w}?", "look for a rhyme for {w}", "is there a rhyme for {w}?",
+    "i want a word that rhymes with {w}", "something rhyming with {w}?",
+    "what could i rhyme with {w}?", "give me one word rhyming with {w}",
+    "does anything rhyme with {w}?", "~which word sounds like {w} at its end?",
+    "~help me to rhyme {w}", "~{w} rhymes with what?",
 )  # fmt: skip
 PLURAL = (
     "what is the plural of {w}?", "what's the plural of {w}?", "plural of {w}",
@@ -57,8 +61,11 @@ SPELL = (
     "how to spell {w}", "how is {w} written?", "how do you write {w}?", "tell me how to spell {w}",
     "what is the spelling of {w}?", "spell out {w}", "which letters are in {w}?",
     "i can't spell {w}", "spell {w} for me", "what letters does {w} have?",
-    "~write {w} letter by letter", "~give me the letters of {w}",
-    "~could you spell out the word {w}?",
+    "what are the letters of {w}?", "which letters make up {w}?",
+    "how do i write {w} with letters?", "the letters of {w}?", "write down the letters of {w}",
+    "how do the letters of {w} go?", "list the letters of {w}", "how does one spell {w}?",
+    "the spelling of {w} please", "what letters is {w} made of?", "~write {w} letter by letter",
+    "~give me the letters of {w}", "~could you spell out the word {w}?",
 )  # fmt: skip
 LETTERS = (
     "how many letters does {w} have?", "how many letters are in {w}?", "how many letters has {w}?",
@@ -199,7 +206,12 @@ def synonyms(talk: Talk) -> None:
     """Another word for a word."""
     for asks in (SYNONYM, WHAT_ABOUT):
         word = talk.rng.choice(list(lex.SYNONYMS))
-        talk.say(asks, (f"Another word for {word} is {lex.SYNONYMS[word]}.",), keep=(word,), w=word)
+        talk.say(
+            asks,
+            (f"Another word for {word} is {lex.SYNONYMS[word]}.",),
+            keep=(word,),
+            w=word,
+        )
         if not talk.chance(0.25):
             break
 
@@ -208,6 +220,6 @@ SCENES: Scenes = (
     (2.6, opposites),
     (2.0, rhymes),
     (1.2, plurals),
-    (2.6, spelling),
+    (3.4, spelling),
     (0.8, synonyms),
 )
