@@ -347,7 +347,7 @@ def test_existing_folders_quantized_sources_and_missing_models(
 def test_every_argument_of_quantize_has_a_flag() -> None:
     names = quantize.__code__.co_varnames[: quantize.__code__.co_argcount]
     keywords = quantize.__code__.co_varnames[len(names) :][: quantize.__code__.co_kwonlyargcount]
-    assert {*names, *keywords} == {"model", "out", *FLAGS, "on_start", "progress"}
+    assert {*names, *keywords} == {"model", "out", *FLAGS, "on_sample", "on_start", "progress"}
     words = "m o --bits 3 --group-size -1 --calibration self --calibration-tokens 4k --seed 5"
     words += " --symmetric --no-clip --act-order --damping 0.1 --sequential --device cpu --offline"
     words += " --method awq+gptq"

@@ -212,3 +212,25 @@ def test_the_model_s_own_text(source: Path, tmp_path: Path) -> None:
     assert texts[0] == texts[1] and texts[0] != texts[2]
     assert texts[0] is not None and texts[0].tokens >= 100
     assert all(row[0] == BOS and len(row) == 64 for row in texts[0].sequences)
+
+
+def test_the_model_s_own_text_goes_on_where_it_was_stopped(source: Path, tmp_path: Path) -> None:
+    whole = quantize_tiny(source, tmp_path / "whole", calibration="self", tokens=300)
+
+    def stop(done: int, wanted: int) -> None:
+        assert wanted == 300
+        if done >= 128:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quantize_tiny(source, tmp_path / "out", calibration="self", tokens=300, on_sample=stop)
+    counts: list[int] = []
+    again = quantize_tiny(
+        source,
+        tmp_path / "out",
+        calibration="self",
+        tokens=300,
+        on_sample=lambda done, wanted: counts.append(done),
+    )
+    assert counts == [128, 192, 256]
+    assert again.calibration == whole.calibration

@@ -7,7 +7,6 @@ gets further.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import subprocess
@@ -212,9 +211,8 @@ def test_a_second_process_is_refused_while_the_first_works(
     refused: list[str] = []
 
     def start_another(done: run.Progress) -> None:
-        settings = json.loads((workspace_of(out) / SETTINGS).read_text())
         with pytest.raises(TinyChatError, match="another process is quantizing to ") as caught:
-            Workspace(out, settings)
+            Workspace(out)
         refused.append(str(caught.value))
 
     quantize_tiny(source, out, progress=start_another)
@@ -282,7 +280,7 @@ def test_at_each_write(
             monkeypatch.undo()
         names.add(failing.calls[-1])
         assert len(failing.calls) == at, "the first error ends it"
-        assert entries(folder) == ([] if at == 1 else [".out.quantizing"])
+        assert entries(folder) in ([], [".out.quantizing"]), "a workspace that holds nothing goes"
         kept = workspace_of(out)
         assert not (kept / "output").exists()
         records = list(kept.glob("layer-*.json"))

@@ -58,6 +58,13 @@ class Bar:
         self._terminal.err.write(f"\r{self._what} [{filled:<{CELLS}}] {share:4.0%}")
         self._terminal.err.flush()
 
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._drawn:
+            self._terminal.err.write("\r\x1b[K")
+            self._terminal.err.flush()
+            self._drawn = False
+
     def __enter__(self) -> Bar:
         return self
 
@@ -67,6 +74,4 @@ class Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._drawn:
-            self._terminal.err.write("\r\x1b[K")
-            self._terminal.err.flush()
+        self.clear()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import tinychat
 from tinychat.cli import options
+from tinychat.cli.loading import Bar
 from tinychat.cli.terminal import YELLOW, Terminal
 from tinychat.errors import ArgumentError
 
@@ -145,13 +146,19 @@ def run(arguments: argparse.Namespace) -> int:
     terminal, started = Terminal(), time.monotonic()
     if given.get("calibration") == "self":
         terminal.say("the model writes its calibration text first")
-    with Layers(terminal) as layers:
+    with Bar(terminal, "writing text") as bar, Layers(terminal) as layers:
+
+        def start(found: Start) -> None:
+            bar.clear()
+            layers.start(found)
+
         try:
             result = quantize(
                 arguments.model,
                 arguments.out,
                 **given,
-                on_start=layers.start,
+                on_sample=bar.update,
+                on_start=start,
                 progress=layers.update,
             )
         except KeyboardInterrupt:

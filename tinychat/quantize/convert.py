@@ -19,11 +19,12 @@ from tinychat.checkpoint import Checkpoint
 from tinychat.config import ModelConfig, load_config
 from tinychat.errors import ArgumentError, TinyChatError
 from tinychat.hub import resolve_model
-from tinychat.quantize.calibration import TOKENS, Calibration, Source, prepare
+from tinychat.quantize.calibration import LENGTH, TOKENS, Calibration, Source, prepare
 from tinychat.quantize.gptq import Order
 from tinychat.quantize.grid import Grid
 from tinychat.quantize.layer import METHODS, GroupReport, Settings
 from tinychat.quantize.run import Progress, Run, Start
+from tinychat.quantize.sampled import sample_text
 from tinychat.quantize.workspace import Workspace
 from tinychat.tokenizer import Tokenizer
 
@@ -69,6 +70,7 @@ def quantize(
     seed: int = 0,
     device: str = "auto",
     offline: bool = False,
+    on_sample: Callable[[int, int], None] | None = None,
     on_start: Callable[[Start], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Result:
@@ -95,6 +97,7 @@ def quantize(
         seed: chooses among more text than that.
         device: "auto" for a CUDA device if torch has one, "cpu", "cuda".
         offline: never touch the network.
+        on_sample: called with (tokens so far, tokens wanted) while the model makes up its text.
         on_start: called once, when everything is checked and the text is ready.
         progress: called after every layer.
     Raises:
@@ -129,13 +132,19 @@ def quantize(
     if config.quantization is not None:
         raise ArgumentError(f"{source} is quantized already; start from the float checkpoint")
     checkpoint = Checkpoint.open(source)
+    label = None
     try:
         run = Run(source, checkpoint, config, settings, _device(device))
-        text = None
-        if settings.looks:
-            text = _calibration(source, config, calibration, tokens, seed)
-        run.check_memory(text)
-        with Workspace(out, run.fingerprint(text, seed)) as workspace:
+        with Workspace(out) as workspace:
+            text = None
+            if settings.looks:
+                if calibration == "self":  # takes long, so what can be refused is refused before
+                    run.check_memory([LENGTH] * (tokens // LENGTH))
+                    calibration = sample_text(source, config, tokens, seed, workspace, on_sample)
+                    label = "self"
+                text = _prepared(source, config, calibration, tokens, seed, label)
+            run.check_memory([len(row) for row in text.sequences] if text else [])
+            workspace.use_for(run.fingerprint(text, seed))
             layers = run.layers(workspace, text, on_start, progress)
             run.write(out, workspace, text, seed, layers)
             workspace.remove()
@@ -165,18 +174,12 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _calibration(
-    source: Path, config: ModelConfig, given: Source, tokens: int, seed: int
+def _prepared(
+    source: Path, config: ModelConfig, given: Source, tokens: int, seed: int, label: str | None
 ) -> Calibration:
-    tokenizer = Tokenizer.load(source, config.vocab_size)
-    label = None
-    if given == "self":
-        from tinychat.quantize.sampled import sample_text
-
-        given, label = sample_text(source, tokens, config.max_positions, seed), "self"
     return prepare(
         given,
-        tokenizer,
+        Tokenizer.load(source, config.vocab_size),
         config.vocab_size,
         config.max_positions,
         tokens=tokens,

@@ -148,12 +148,13 @@ class Run:
 
     # --- before the first layer
 
-    def check_memory(self, text: Calibration | None) -> None:
+    def check_memory(self, lengths: Sequence[int]) -> None:
         """Refuse what will not fit, and try the largest step for real.
 
+        Args:
+            lengths: of the calibration sequences, in tokens.
         Raises: NotEnoughMemoryError with the number needed.
         """
-        lengths = [len(sequence) for sequence in text.sequences] if text is not None else []
         need = working_bytes(self.config, self.settings, lengths)
         available = available_bytes() if self.device.type == "cpu" else None
         message = f"quantizing this model needs {need >> 20} MB"
@@ -173,9 +174,7 @@ class Run:
         return {
             "version": tinychat.__version__,
             "torch": torch.__version__,
-            # The order of sums depends on them, and so the last bits.
             "device": self.device.type,
-            "threads": torch.get_num_threads(),
             "model": {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()},
             "settings": self.settings.as_dict(),
             "calibration": _text_record(text),

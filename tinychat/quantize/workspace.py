@@ -22,6 +22,7 @@ from tinychat.errors import ArgumentError, TinyChatError
 from tinychat.files import lock, write_whole
 
 SETTINGS = "settings.json"
+SAMPLED = "sampled.json"
 
 
 class Workspace:
@@ -29,25 +30,24 @@ class Workspace:
 
     Args:
         out: the folder that will be made.
-        settings: everything that the result depends on, as plain values.
-    Raises: ArgumentError if an unfinished run with other settings lies there, TinyChatError if
-        another process is at work on it.
+    Raises: TinyChatError if another process is at work on it.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path) -> None:
         self.path = out.parent / f".{out.name}.quantizing"
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = (self.path / "lock").open("w")
         if not lock(self._lock):
             self._lock.close()
             raise TinyChatError(f"another process is quantizing to {out}")
-        try:
-            self._check_settings(settings)
-        except BaseException:
-            self.close()
-            raise
 
-    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+    def use_for(self, settings: Mapping[str, Any]) -> None:
+        """Say what the layers are made with; what an unfinished run kept must be the same.
+
+        Args:
+            settings: everything that the result depends on, as plain values.
+        Raises: ArgumentError naming what differs.
+        """
         wanted = json.loads(json.dumps(settings))
         try:
             found = json.loads((self.path / SETTINGS).read_text(encoding="utf-8"))
@@ -59,7 +59,9 @@ class Workspace:
             return
         known, wanted = _leaves(found if isinstance(found, dict) else {}), _leaves(wanted)
         differing = [key for key in {**wanted, **known} if known.get(key) != wanted.get(key)]
-        if differing:
+        if differing and not any(self.path.glob("layer-*.json")):
+            write_whole(self.path / SETTINGS, json.dumps(settings, indent=1).encode())
+        elif differing:
             raise ArgumentError(
                 f"{self.path} holds an unfinished quantization with another "
                 f"{', '.join(differing)}; repeat its settings, or delete the folder"
@@ -92,8 +94,23 @@ class Workspace:
         """Delete everything; the output has it now."""
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def rows(self, key: Mapping[str, Any]) -> list[list[int]]:
+        """The sequences that `keep_rows` kept under an equal key; none under another."""
+        try:
+            kept = json.loads((self.path / SAMPLED).read_text(encoding="utf-8"))
+            rows: list[list[int]] = kept["rows"] if kept["key"] == dict(key) else []
+            return rows
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def keep_rows(self, key: Mapping[str, Any], rows: list[list[int]]) -> None:
+        """Keep sequences of token ids that took long to make."""
+        write_whole(self.path / SAMPLED, json.dumps({"key": dict(key), "rows": rows}).encode())
+
     def close(self) -> None:
-        """Let others at it."""
+        """Let others at it; a folder that holds nothing goes."""
+        if {path.name for path in self.path.glob("*")} <= {"lock"}:
+            self.remove()
         self._lock.close()
 
     def __enter__(self) -> Workspace:
