@@ -50,8 +50,10 @@ def write_weights(folder: Path, tensors: Iterator[tuple[str, Tensor]]) -> None:
 
     def flush() -> None:
         path = folder / f"{len(shards)}.part"
-        path.touch()  # with the rights of any new file; safetensors alone makes it the owner's only
+        path.touch()
+        rights = path.stat().st_mode  # of any new file; safetensors alone makes it the owner's only
         save_file(held, path, metadata={"format": "pt"})
+        path.chmod(rights)
         to_disk(path)  # the finished layers are deleted when this is all there is
         shards.append(list(held))
         held.clear()
