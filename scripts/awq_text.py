@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinychat.config import load_config
-from tinychat.evaluate.perplexity import cut, documents
+from tinychat.documents import documents
+from tinychat.evaluate.perplexity import cut
 from tinychat.quantize.calibration import Calibration, prepare
 from tinychat.tokenizer import Tokenizer
 

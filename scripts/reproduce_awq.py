@@ -35,7 +35,7 @@ from awq_tables import all_tables
 from awq_text import read_rows
 
 from tinychat.evaluate.perplexity import WINDOW
-from tinychat.files import write_whole
+from tinychat.files import blocks, write_whole
 from tinychat.quantize.calibration import LENGTH
 
 EXPERIMENTS: dict[str, Callable[[Bench], Iterator[Case]]] = {
@@ -91,7 +91,9 @@ def sha256_of(folder: Path) -> str:
     """Of the weights in a model folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
-        digest.update(path.read_bytes())
+        with path.open("rb") as file:
+            for block in blocks(file):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -25,7 +25,17 @@ PACKAGE = REPOSITORY / "tinychat"
 # Every module of the package belongs to one group, named by its path or the first part of it.
 GROUPS = {
     "base": (
-        *("errors", "limits", "files", "jsonfile", "fields", "frames", "machine", "precision"),
+        *(
+            "errors",
+            "limits",
+            "files",
+            "jsonfile",
+            "documents",
+            "fields",
+            "frames",
+            "machine",
+            "precision",
+        ),
         "stop",
     ),
     "text": (

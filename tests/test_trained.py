@@ -11,8 +11,9 @@ import torch
 from tinychat.assembly import build, load
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import load_config
+from tinychat.documents import documents
 from tinychat.errors import ArgumentError
-from tinychat.evaluate.perplexity import cut, documents, exp, score
+from tinychat.evaluate.perplexity import cut, exp, score
 from tinychat.kernels.cpu import CpuOps
 from tinychat.llm import LLM
 from tinychat.sampler import SamplingParams

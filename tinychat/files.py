@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+
+def blocks(file: BinaryIO) -> Iterator[bytes]:
+    """What is left of a file, a megabyte at a time."""
+    while block := file.read(1 << 20):
+        yield block
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 import tinychat
 from tests.quantize.tiny_runs import tensors_of
-from tinychat.evaluate.perplexity import cut, documents, exp, score
+from tinychat.documents import documents
+from tinychat.evaluate.perplexity import cut, exp, score
 from tinychat.quantize.convert import quantize
 
 FLOAT, RTN = 22.527, {3: 33.556, 4: 23.887}

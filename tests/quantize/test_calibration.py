@@ -11,9 +11,10 @@ import pytest
 
 from tests.quantize.tiny_runs import quantize_tiny, tiny_llama
 from tests.test_injection import byte_tokenizer
+from tinychat.documents import SEPARATOR as DOCUMENT_END
 from tinychat.errors import ArgumentError
 from tinychat.quantize import calibration
-from tinychat.quantize.calibration import BUNDLED, DOCUMENT_END, FEW_TOKENS, TOKENS, prepare
+from tinychat.quantize.calibration import BUNDLED, FEW_TOKENS, TOKENS, prepare
 from tinychat.tokenizer import Tokenizer
 
 BOS, VOCABULARY = 258, 300  # of `byte_tokenizer`

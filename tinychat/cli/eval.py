@@ -16,6 +16,7 @@ from tinychat.errors import ArgumentError
 from tinychat.evaluate import Record, gsm8k, mbpp, perplexity
 from tinychat.evaluate.mbpp import NOT_ALLOWED, SPLITS
 from tinychat.evaluate.perplexity import PROTOCOLS
+from tinychat.files import blocks
 from tinychat.jsonfile import open_regular
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def hash_model(folder: Path, progress: Callable[[int, int], None]) -> str:
     for path in sorted(paths):
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         with open_regular(path) as file:
-            while block := file.read(1 << 20):
+            for block in blocks(file):
                 digest.update(block)
                 done += len(block)
                 progress(done, total)

@@ -1,4 +1,4 @@
-"""Loading a model for a command, with a bar where it takes long enough to wonder."""
+"""Loading a model for a command, and the line of a terminal that shows how far something is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tinychat.cli.options import load_arguments
 from tinychat.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from tinychat.llm import LLM
 
 SECONDS_BEFORE_BAR = 1.0
@@ -33,30 +35,22 @@ def load(arguments: argparse.Namespace, terminal: Terminal) -> LLM:
     return llm
 
 
-class Bar:
-    """A line on `terminal.err` that shows how far something is; it disappears at the end.
-
-    Args:
-        clock: seconds.
+class Line:
+    """A line on `terminal.err` that is drawn again and again; as a context manager it disappears
+    at the end.
     """
 
-    def __init__(
-        self, terminal: Terminal, what: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._terminal, self._what, self._clock = terminal, what, clock
-        self._next_draw = clock() + SECONDS_BEFORE_BAR
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
         self._drawn = False
 
-    def update(self, done: int, total: int) -> None:
-        """Say that `done` of `total` parts are finished."""
-        now = self._clock()
-        if not self._terminal.animates or now < self._next_draw:
-            return
-        self._next_draw, self._drawn = now + SECONDS_BETWEEN_DRAWS, True
-        share = min(done / max(total, 1), 1.0)
-        filled = "#" * round(share * CELLS)
-        self._terminal.err.write(f"\r{self._what} [{filled:<{CELLS}}] {share:4.0%}")
-        self._terminal.err.flush()
+    def draw(self, text: str) -> None:
+        """Put a text in the place of the one before, as far as it fits; nothing where lines cannot
+        be redrawn."""
+        if self._terminal.animates:
+            self._terminal.err.write(f"\r{text[: self._terminal.size()[0] - 1]}\x1b[K")
+            self._terminal.err.flush()
+            self._drawn = True
 
     def clear(self) -> None:
         """Take the line away."""
@@ -65,7 +59,7 @@ class Bar:
             self._terminal.err.flush()
             self._drawn = False
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -75,3 +69,28 @@ class Bar:
         trace: TracebackType | None,
     ) -> None:
         self.clear()
+
+
+class Bar(Line):
+    """A `Line` that shows a share, once that has taken long enough to wonder.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(
+        self, terminal: Terminal, what: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(terminal)
+        self._what, self._clock = what, clock
+        self._next_draw = clock() + SECONDS_BEFORE_BAR
+
+    def update(self, done: int, total: int) -> None:
+        """Say that `done` of `total` parts are finished."""
+        now = self._clock()
+        if now < self._next_draw:
+            return
+        self._next_draw = now + SECONDS_BETWEEN_DRAWS
+        share = min(done / max(total, 1), 1.0)
+        filled = "#" * round(share * CELLS)
+        self.draw(f"{self._what} [{filled:<{CELLS}}] {share:4.0%}")

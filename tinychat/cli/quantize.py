@@ -7,12 +7,11 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import tinychat
 from tinychat.cli import options
-from tinychat.cli.loading import Bar
+from tinychat.cli.loading import Bar, Line
 from tinychat.cli.terminal import YELLOW, Terminal
 from tinychat.errors import ArgumentError
 
@@ -186,15 +185,14 @@ def quantize_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-class Layers:
+class Layers(Line):
     """What is said while layers are quantized: on a terminal one line that is redrawn and
     disappears at the end, else a line for each layer.
     """
 
     def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
+        super().__init__(terminal)
         self._start: Start | None = None
-        self._drawn = False
         self._worked = 0
         self._peak = 0
 
@@ -207,7 +205,7 @@ class Layers:
             self._terminal.say(start.calibration.warning, YELLOW)
         if start.done:
             self._terminal.say(f"going on behind layer {start.done}/{start.layers}")
-        self._draw(f"layer {start.done}/{start.layers}")
+        self.draw(f"layer {start.done}/{start.layers}")
 
     def update(self, progress: Progress) -> None:
         """Say that a layer is done, and which of its groups fell back to plain rounding."""
@@ -219,9 +217,9 @@ class Layers:
         if not self._terminal.animates:
             self._terminal.say(line)
         for note in progress.notes:
-            self._clear()
+            self.clear()
             self._terminal.say(note, YELLOW)
-        self._draw(line)
+        self.draw(line)
 
     def kept(self) -> str:
         """A line for who stops it; empty before there is anything to keep."""
@@ -242,29 +240,6 @@ class Layers:
             "layers_resumed": self._start.done,
             "peak_memory_mb": round(self._peak / 2**20, 1),
         }
-
-    def _draw(self, line: str) -> None:
-        if self._terminal.animates:
-            self._terminal.err.write(f"\r{line[: self._terminal.size()[0] - 1]}\x1b[K")
-            self._terminal.err.flush()
-            self._drawn = True
-
-    def _clear(self) -> None:
-        if self._drawn:
-            self._terminal.err.write("\r\x1b[K")
-            self._terminal.err.flush()
-            self._drawn = False
-
-    def __enter__(self) -> Layers:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._clear()
 
 
 def plan(start: Start) -> Iterator[str]:

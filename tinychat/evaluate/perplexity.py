@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tinychat.documents import documents
 from tinychat.errors import ArgumentError, CheckpointError, ContextLengthError
 from tinychat.evaluate.data import first, read_text
 from tinychat.evaluate.record import Item, Record
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 PROTOCOLS = ("paper", "windows", "documents")
 WINDOW = 2048
 """The window of the published figures."""
-SEPARATOR = "<|endoftext|>"
 
 Ids = list[int]
 
@@ -130,11 +130,6 @@ def check_window(window: int | None, context: int) -> int:
             "larger max_context"
         )
     return window
-
-
-def documents(text: str) -> list[str]:
-    """The parts of a text between separators, stripped; empty ones left out."""
-    return [part for part in map(str.strip, text.split(SEPARATOR)) if part]
 
 
 def cut(encoded: Sequence[Ids], bos: int | None, protocol: str, window: int) -> list[list[Ids]]:

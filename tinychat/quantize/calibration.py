@@ -14,11 +14,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from tinychat import limits
+from tinychat.documents import documents
 from tinychat.errors import ArgumentError, CheckpointError
 from tinychat.jsonfile import read_bytes
 from tinychat.tokenizer import Tokenizer
 
-DOCUMENT_END = "<|endoftext|>"
 BUNDLED = "calibration.txt"
 # AWQ's own default is 128 blocks of 512 tokens; it hardly gains beyond a quarter of that.
 TOKENS = 32_768
@@ -115,10 +115,10 @@ def _texts(source: str | Path | Sequence[str] | None) -> tuple[list[str], str]:
     """The documents of a source, and what it is called."""
     if source is None:
         bundled = files("tinychat.quantize").joinpath(BUNDLED)
-        return _documents(_read(Path(str(bundled)))), "bundled"
+        return documents(_read(Path(str(bundled)))), "bundled"
     if isinstance(source, (str, Path)):
         path = Path(source)
-        return _documents(_read(path)), path.name
+        return documents(_read(path)), path.name
     if not all(isinstance(text, str) for text in source):
         raise ArgumentError("calibration: expected a file, texts, or sequences of token ids")
     return [text for text in source if text.strip()], "texts"
@@ -131,10 +131,6 @@ def _read(path: Path) -> str:
         raise ArgumentError(f"calibration text: {error}") from None
     except UnicodeDecodeError as error:
         raise ArgumentError(f"{path} is not UTF-8 text: byte {error.start}") from None
-
-
-def _documents(text: str) -> list[str]:
-    return [part.strip() for part in text.split(DOCUMENT_END) if part.strip()]
 
 
 def _cut(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> list[tuple[int, ...]]:

@@ -100,10 +100,7 @@ def new_statistics(
         if not _rounded(group, kept_float):
             continue
         k = group.matrices[0].weight.shape[1]
-        width = settings.grid.width(k, group.matrices[0].name)
-        whole = settings.feedback or k <= _WIDE
-        block = k if whole else width if width <= _WIDE else 0
-        seen[group.input] = Seen(k, block, view.device)
+        seen[group.input] = Seen(k, _gram_block(k, settings), view.device)
     return seen
 
 
@@ -276,7 +273,7 @@ def working_bytes(config: ModelConfig, settings: Settings, lengths: Sequence[int
     numbers = block + max(n * k for n, k in shapes)  # the block, one matrix being rounded
     numbers += sum(lengths) * config.hidden_size  # hidden states
     numbers += rows * sum(looked_at)
-    numbers += sum(_gram_numbers(k, settings) for k in looked_at)
+    numbers += sum(k * _gram_block(k, settings) for k in looked_at)
     # What is rounded, its value and their difference: of all that reads one input at most.
     widest = max(sum(n for n, k in shapes if k == w) * w for w in widths)
     numbers += 3 * max(widest, CANDIDATE_BUDGET if settings.scales else 0)
@@ -287,11 +284,12 @@ def working_bytes(config: ModelConfig, settings: Settings, lengths: Sequence[int
     return 4 * numbers
 
 
-def _gram_numbers(k: int, settings: Settings) -> int:
+def _gram_block(k: int, settings: Settings) -> int:
+    """Inputs whose products with each other are summed, of K; see `Seen`."""
     if settings.feedback or k <= _WIDE:
-        return k * k
+        return k
     width = k if settings.grid.group_size == WHOLE_ROW else settings.grid.group_size
-    return k * width if width <= _WIDE else 0
+    return width if width <= _WIDE else 0
 
 
 def trial(config: ModelConfig, settings: Settings, device: torch.device) -> None:

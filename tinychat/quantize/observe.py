@@ -84,7 +84,9 @@ class Seen:
     @property
     def finite(self) -> bool:
         """Whether rows were seen and all sums over them are numbers."""
-        sums = [self._sum] if self._gram is None else [self._sum, self._gram]
+        sums = [self._sum]
+        if self._gram is not None:  # no product of two inputs is above both of their squares
+            sums.append(torch.diagonal(self._gram, dim1=1, dim2=2))
         return bool(self.tokens) and all(bool(torch.isfinite(s).all()) for s in sums)
 
     def fault(self) -> str | None:

@@ -21,7 +21,7 @@ from tinychat.errors import ArgumentError, NotEnoughMemoryError
 from tinychat.families import FAMILIES
 from tinychat.jsonfile import read_json
 from tinychat.kernels.reference import ReferenceOps
-from tinychat.loader import Loader
+from tinychat.loader import PACKED_PARTS, Loader
 from tinychat.memory import available_bytes, peak_bytes
 from tinychat.nn.attention import PositionTables
 from tinychat.nn.rope import position_tables
@@ -106,14 +106,11 @@ class Run:
         self.source, self.checkpoint, self.config = source, checkpoint, config
         self.settings, self.device = settings, device
         # What `load` would refuse is refused now, not after hours.
-        Loader(checkpoint, config, ReferenceOps(), "fp32", "fp16", None).check_names(strict=True)
+        self._loader = Loader(checkpoint, config, ReferenceOps(), "fp32", "fp16", None)
+        self._loader.check_names(strict=True)
         grid = settings.grid
         # Orders of columns have a place in the GPTQ layout only.
-        self.moves = (
-            settings.feedback
-            and not settings.order.static_groups
-            and not (settings.scales and settings.clip)
-        )
+        self.moves = settings.feedback and not settings.order.static_groups
         self.awq = grid.bits == AWQ_BITS and not grid.symmetric and not self.moves
         self.format = "awq gemm" if self.awq else "gptq gptq_v2"
         self.kept_float = self._roles_that_do_not_fit()
@@ -277,10 +274,7 @@ class Run:
         """[T, C] float32 for every sequence."""
         if text is None:
             return []
-        embed = self.config.tensors["embed"]
-        if f"{embed}.weight" not in self.checkpoint.names():
-            embed = self.config.tensors["head"]  # tied, and stored under the other name alone
-        table = self.checkpoint.tensor(f"{embed}.weight")
+        table = self._loader.embedding()
         rows = (torch.tensor(sequence) for sequence in text.sequences)
         return [table[ids].to(self.device, torch.float32) for ids in rows]
 
@@ -354,7 +348,7 @@ class Run:
         for role, (n, k) in self.config.block_matrices().items():
             if role not in self.kept_float:
                 linear = self.config.tensors[role].format(i=0)
-                parts = [f"{linear}.{part}" for part in ("qweight", "qzeros", "scales", "g_idx")]
+                parts = [f"{linear}.{part}" for part in PACKED_PARTS["gptq"]]
                 size += sum(written.tensor(name).nbytes for name in parts if name in names)
                 weights += n * k
         return 8 * size / weights
@@ -362,8 +356,7 @@ class Run:
     def _all_tensors(self, workspace: Workspace) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of the output, in the order of the layers."""
         config = self.config
-        made = {name.format(i=i) for name in config.tensors.values() if "{i}" in name
-                for i in range(config.num_layers)}  # fmt: skip
+        made = {name for role, name in self._loader.modules() if "{i}" in config.tensors[role]}
         ignored = FAMILIES[config.family].ignored_suffixes
         for name in sorted(self.checkpoint.names(), key=natural_order):
             if name.rpartition(".")[0] not in made and not name.endswith(ignored):

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tinychat.errors import ArgumentError, TinyChatError
-from tinychat.files import lock, write_whole
+from tinychat.files import blocks, lock, write_whole
 
 SETTINGS = "settings.json"
 SAMPLED = "sampled.json"
@@ -149,6 +149,6 @@ def _sha256(path: Path, groups: object) -> str:
     """Of a layer: its file and its reports."""
     digest = hashlib.sha256(json.dumps(groups).encode())
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+        for block in blocks(file):
+            digest.update(block)
     return digest.hexdigest()
