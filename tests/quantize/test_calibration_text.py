@@ -15,7 +15,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.test_tokenizer_json import byte_spec, load
-from tinychat.quantize.calibration import BUNDLED, DOCUMENT_END, FEW_TOKENS, prepare
+from tinychat.documents import SEPARATOR as DOCUMENT_END
+from tinychat.quantize.calibration import BUNDLED, FEW_TOKENS, prepare
 
 # What a text for models of all kinds has to hold -> how a document of the kind is known.
 KINDS: dict[str, Callable[[str], object]] = {
