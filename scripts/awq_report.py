@@ -14,8 +14,8 @@ import json
 import re
 from pathlib import Path
 
-from awq_plots import draw_all
-from awq_tables import TABLES, having
+from awq_paper.plots import draw_all
+from awq_paper.tables import TABLES, having
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

@@ -3,8 +3,8 @@
 Usage: python scripts/inject_outliers.py MODEL OUT [--factor 32] [--seed 0]
 
 In each block 1 % of the channels (at least two) of both norms' outputs and of the MLP's inner
-activations are multiplied by the factor, and the columns that read them divided by it. In float
-nothing changes; rounded to nearest, the divided columns lose almost everything.
+activations are multiplied by the factor, biases included, and the columns that read them divided by
+it. In float nothing changes; rounded to nearest, the divided columns lose almost everything.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ def inject(
             count = max(2, len(made) // 100)
             channels = torch.randperm(len(made), generator=generator)[:count]
             made[channels] *= factor
+            bias = tensors.get(f"{names[source].removesuffix('weight')}bias")
+            if bias is not None:
+                bias[channels] *= factor
             for reader in readers:
                 tensors[names[reader]][:, channels] /= factor
 

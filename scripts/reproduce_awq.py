@@ -24,26 +24,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import awq_alpha
-import awq_calibration
-import awq_methods
-import awq_salient
-from awq_model import Subject
-from awq_plan import FULL, SMALLEST, Bench, Case, group_sizes
-from awq_plots import draw_all
-from awq_tables import all_tables
-from awq_text import read_rows
+from awq_paper import alpha, calibration, methods, salient
+from awq_paper.model import Subject
+from awq_paper.plan import FULL, SMALLEST, Bench, Case, group_sizes
+from awq_paper.plots import draw_all
+from awq_paper.tables import all_tables
+from awq_paper.text import read_rows
 
 from tinychat.evaluate.perplexity import WINDOW
 from tinychat.files import blocks, write_whole
 from tinychat.quantize.calibration import LENGTH
 
 EXPERIMENTS: dict[str, Callable[[Bench], Iterator[Case]]] = {
-    "a": awq_methods.cases,
-    "b": awq_salient.kept_cases,
-    "c": awq_salient.scaled_cases,
-    "d": awq_alpha.cases,
-    "e": awq_calibration.cases,
+    "a": methods.cases,
+    "b": salient.kept_cases,
+    "c": salient.scaled_cases,
+    "d": alpha.cases,
+    "e": calibration.cases,
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from tests.tiny_models import TINY
 from tinychat import memory
@@ -43,6 +45,50 @@ def test_refuses_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_impossible_lengths(asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArgumentError, match="max_context"):
         choose(asked, 5000, monkeypatch)
+
+
+CPU = (
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+    "you tried to allocate 4096 bytes. Error code 12 (Cannot allocate memory)"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "size"),
+    [
+        (MemoryError(), ""),
+        (RuntimeError(CPU), " (the last request was for 4096 bytes)"),
+        (RuntimeError("std::bad_alloc"), ""),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has"),
+            " (the last request was for 2.50 GiB)",
+        ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), ""),
+    ],
+    ids=repr,
+)
+def test_memory_that_runs_out_is_one_plain_error(error: Exception, size: str) -> None:
+    with pytest.raises(NotEnoughMemoryError) as caught:
+        with memory.memory_errors("counting sheep", "fewer sheep take less"):
+            raise error
+    assert str(caught.value) == f"memory ran out while counting sheep{size}; fewer sheep take less"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("shapes differ"), OSError(errno.EIO, "I/O error"), ValueError()],
+    ids=repr,
+)
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, memory.memory_errors("x", "y"):
+        raise error
+    assert caught.value is error
+
+
+def test_torch_s_own_error_is_known() -> None:
+    with pytest.raises(NotEnoughMemoryError, match=f"for {1 << 60} bytes"):
+        with memory.memory_errors("x", "y"):
+            torch.empty(1 << 60, dtype=torch.uint8)
 
 
 def test_this_machine_has_memory() -> None:

@@ -100,9 +100,25 @@ def test_every_experiment_runs_once(
         run(monkeypatch, "reproduce_awq.py", *arguments, "--out", out)
 
 
+def with_biases(model: Path) -> Path:
+    """The model with a bias in every linear of a block."""
+    tensors = load_file(model / "model.safetensors")
+    generator = torch.Generator().manual_seed(7)
+    for name in sorted(tensors):
+        if name.endswith("_proj.weight"):
+            bias = torch.randn(len(tensors[name]), generator=generator)
+            tensors[f"{name.removesuffix('weight')}bias"] = bias
+    save_file(tensors, model / "model.safetensors")
+    config = {**CONFIG, "attention_bias": True, "mlp_bias": True}
+    (model / "config.json").write_text(json.dumps(config))
+    return model
+
+
+@pytest.mark.parametrize("biased", [False, True], ids=["", "biased"])
 def test_outliers_change_the_weights_and_not_the_function(
-    model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, biased: bool
 ) -> None:
+    model = with_biases(model) if biased else model
     out = tmp_path / "outliers"
     run(monkeypatch, "inject_outliers.py", model, out, "--factor", 16)
     before, after = (load_file(folder / "model.safetensors") for folder in (model, out))

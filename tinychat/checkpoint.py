@@ -6,6 +6,7 @@ of their own, and a file may be larger than memory. Pickle files are never opene
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import re
@@ -48,6 +49,8 @@ class _MappedFile:
                 # would read unmapped memory; it goes when the last of them does.
                 self._map = mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
+                if getattr(error, "errno", None) == errno.ENOMEM:
+                    raise MemoryError(f"{path} cannot be mapped: {error}") from None
                 raise CheckpointError(f"{path} cannot be mapped: {error}") from None
         with warnings.catch_warnings():
             # torch warns that writing to the tensor is undefined. Here it would be a fault at once.

@@ -41,7 +41,7 @@ class ContextLengthError(TinyChatError):
 
 
 class NotEnoughMemoryError(TinyChatError):
-    """Less memory than the model needs; the message has both numbers."""
+    """Less memory than the model needs; what is refused before it is tried has both numbers."""
 
     exit_code = 4
 

@@ -42,6 +42,15 @@ def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def to_disk(path: Path) -> None:
+    """Return when the system has written out a file; of a folder, the names in it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def lock(file: IO[Any]) -> bool:
     """Take a file for this process until it is closed; False where another has it.
 

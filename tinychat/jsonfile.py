@@ -46,13 +46,17 @@ def open_regular(path: Path) -> BinaryIO:
 def read_bytes(path: Path, max_bytes: int) -> bytes:
     """Read a small file whole, refusing a larger one before reading it.
 
-    Raises: CheckpointError naming the file if it is missing, no regular file, or too large.
+    Raises: CheckpointError naming the file if it is missing, no regular file, too large, or cannot
+        be read.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise CheckpointError(f"{path} has {size} bytes; at most {max_bytes} are expected")
-        return file.read(max_bytes)
+        try:
+            return file.read(max_bytes)
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def read_json(path: Path, max_bytes: int) -> dict[str, Any]:

@@ -1,12 +1,16 @@
 """How much memory a model will take here, and how much there is: asked before loading, not found
-out by dying.
+out by dying. Where it runs out all the same, that is one plain error, too.
 
 Light to import: what comes with torch is imported where it is used.
 """
 
 from __future__ import annotations
 
+import errno
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +25,39 @@ MIN_CONTEXT = 256
 RESERVED_BYTES = 256 << 20
 # Packed weights carry a float16 scale and a byte of zero point per row and group.
 GROUP_OVERHEAD_BYTES = 3
+
+# What torch says where an allocation fails. It raises a RuntimeError like any other; a type of its
+# own exists for CUDA only.
+_RAN_OUT = re.compile(
+    "can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc",
+    re.IGNORECASE,
+)
+_ASKED = re.compile(r"tried to allocate ([\d.]+ \w+)", re.IGNORECASE)
+
+
+@contextmanager
+def memory_errors(doing: str, way_out: str) -> Iterator[None]:
+    """Turn whatever Python, torch or the system raises where memory runs out into one plain error.
+
+    Args:
+        doing: what is done meanwhile, such as "loading the model".
+        way_out: what would take less.
+    Raises: NotEnoughMemoryError.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _ran_out(error):
+            raise
+        asked = _ASKED.search(str(error))
+        size = f" (the last request was for {asked[1]})" if asked else ""
+        raise NotEnoughMemoryError(f"memory ran out while {doing}{size}; {way_out}") from None
+
+
+def _ran_out(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or bool(_RAN_OUT.search(str(error)))
 
 
 def available_bytes() -> int | None:

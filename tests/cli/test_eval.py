@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,20 @@ def test_perplexity_of_a_model(data: Path, capsys: pytest.CaptureFixture[str]) -
     assert "perplexity          19." in out and "protocol documents, window 512, limit 3" in out
 
 
+def test_examples_that_leave_no_room_in_a_real_context(
+    data: Path, problems: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--task", "gsm8k", "--data", problems, "--max-new-tokens", 1)
+    model = data / "models/TinyStories-656K"
+    assert main(["eval", *map(str, (model, *flags))]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    best = re.search(r"not even the shortest question .* use --shots (\d) ", err)
+    assert best and "max-context" not in err
+    results = ran(capsys, model, *flags, "--shots", best[1])["results"]
+    assert results["total"] == 3 and results["too_long"] == 0
+
+
 def test_flags_reach_the_task() -> None:
     def settings(*flags: str) -> dict[str, Any]:
         return task_settings(build_parser().parse_args(["eval", "--data", __file__, *flags]))
@@ -110,8 +125,9 @@ def test_flags_reach_the_task() -> None:
         (["--task", "mbpp"], 2, "pass --allow-code-execution"),
         (["--data", __file__, "--shots", "1"], 2, "--shots is not for --task perplexity"),
         (["--task", "gsm8k", "--window", "9"], 2, "--window is not for --task gsm8k"),
-        (["--data", "/no/such/text"], 1, "/no/such/text is missing"),
-        (["--data", "/dev/null"], 1, "/dev/null is not a regular file"),
+        (["--data", "/no/such/text"], 2, "/no/such/text is missing"),
+        (["--data", "/dev/null"], 2, "/dev/null is not a regular file"),
+        (["--task", "gsm8k", "--data", __file__, "--train", "/no/such"], 2, "/no/such is missing"),
         (["/no/such/model", "--data", __file__], 3, "/no/such/model"),
         (["--data", __file__, "--window", "1"], 2, "window=1 leaves nothing"),
         (["--task", "gsm8k", "--data", __file__], 1, "line 1 cannot be parsed as JSON"),
@@ -149,7 +165,9 @@ def test_ctrl_c_keeps_what_is_done(
     flags = ["eval", folder, "--task", "gsm8k", "--data", problems, "--out", out]
     install(stops)
     assert main([*map(str, flags)]) == 130
-    assert "2 items are in" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"stopped; 2 items are in {out}.partial, and the same command goes on there\n"
+    )
     other = install(lambda prompt: "#### 3")
     result = ran(capsys, *flags[1:])
     assert len(other.asked) == 1 and result["results"]["correct"] == 2
@@ -189,5 +207,5 @@ def test_programs_run_where_it_is_allowed(
     flags = ["eval", folder, "--task", "mbpp", "--data", path, "--shots", 0]
     assert main([*map(str, flags), "--allow-code-execution"]) == 0
     out, err = capsys.readouterr()
-    assert "pass@1  100.0%" in out
+    assert "pass@1    100.0%" in out and "too long  0" in out
     assert err == "note: programs are not kept from dancing on this system\n"

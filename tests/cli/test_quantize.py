@@ -93,8 +93,8 @@ def test_it_says_what_it_will_do_each_layer_and_what_came_out(
     out = tmp_path / "a folder"
     assert main(["quantize", str(model), str(out), *QUICK, "--calibration", str(text)]) == 0
     stdout, stderr = capsys.readouterr()
-    first, *layers, wrote, following = stderr.splitlines()
-    assert stdout == ""
+    first, few, *layers, wrote, following = stderr.splitlines()
+    assert stdout == "" and few.startswith("only 512 tokens of calibration text; 8192 or more")
     assert first == "awq, 4 bits, groups of 64 as AWQ (gemm); 512 tokens of text.txt"
     number = r"\d[\d.e-]*"
     for index, line in enumerate(layers, 1):
@@ -120,7 +120,7 @@ def test_the_object_is_all_that_stdout_has(
     flags = ["--method", "awq+gptq", "--bits", "2", *QUICK, "--calibration", str(text)]
     assert main(["quantize", str(model), str(out), *flags, "--json"]) == 0
     stdout, stderr = capsys.readouterr()
-    assert stdout.count("\n") == 1 and stderr.count("\n") == 5
+    assert stdout.count("\n") == 1 and stderr.count("\n") == 6
     found = json.loads(stdout)
     assert (found["method"], found["grid"]["bits"], found["grid"]["group_size"]) == (
         "awq+gptq",
@@ -177,7 +177,9 @@ def test_a_pipe_gets_no_cursor_codes_and_a_terminal_one_line(tmp_path: Path) -> 
     for stream, term in ((plain, "xterm"), (screen, "xterm"), (dumb, "dumb")):
         with Layers(Terminal(io.StringIO(), stream, {"TERM": term})) as layers:
             layers.start(start())
+            layers.step(1, "observing")
             layers.update(progress(1, notes=notes))
+            layers.step(2, "scales of q, k, v")
             layers.update(progress(2))
     assert plain.getvalue().splitlines() == [
         "awq, 4 bits, groups of 128 as AWQ (gemm)",
@@ -187,7 +189,10 @@ def test_a_pipe_gets_no_cursor_codes_and_a_terminal_one_line(tmp_path: Path) -> 
     ]
     assert dumb.getvalue() == plain.getvalue()
     drawn = screen.getvalue()
-    assert "\rlayer 0/2\x1b[K" in drawn and drawn.endswith("peak 700 MB\x1b[K\r\x1b[K")
+    assert "\rlayer 0/2\x1b[K\rlayer 1/2 · observing\x1b[K" in drawn
+    step = "layer 2/2 · scales of q, k, v · 90 s left · last loss RTN 0.02 → 0.0123"
+    assert f"\r{step}\x1b[K\rlayer 2/2 · loss" in drawn
+    assert drawn.endswith("peak 700 MB\x1b[K\r\x1b[K")
     # What stays is what a note was written on, behind an erased line.
     assert f"\r\x1b[K\x1b[33m{notes[0]}\x1b[0m\n" in drawn
     assert drawn.count("\n") == 2
@@ -231,7 +236,7 @@ def test_ctrl_c_keeps_layers_and_the_same_command_goes_on(
     command = ["quantize", str(model), str(tmp_path / "out"), *QUICK, "--calibration", str(text)]
     monkeypatch.setattr(Workspace, "save", stop)
     assert main(command) == 130
-    assert capsys.readouterr().err.splitlines()[2:] == [
+    assert capsys.readouterr().err.splitlines()[3:] == [
         f"stopped; 1 of 2 layers are kept in {tmp_path / '.out.quantizing'}, and the same command "
         "goes on there"
     ]
@@ -244,7 +249,7 @@ def test_ctrl_c_keeps_layers_and_the_same_command_goes_on(
     assert main([*command, "--json"]) == 0
     stdout, stderr = capsys.readouterr()
     lines = stderr.splitlines()
-    assert lines[1] == "going on behind layer 1/2" and lines[2].startswith("layer 2/2 · ")
+    assert lines[2] == "going on behind layer 1/2" and lines[3].startswith("layer 2/2 · ")
     assert json.loads(stdout)["layers_resumed"] == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "text.txt"]
     whole = tmp_path / "whole"
@@ -292,9 +297,12 @@ def test_layers_that_were_done_before_count_as_kept() -> None:
         (["--calibration", "{bytes}"], 2, "is not UTF-8 text: byte 2"),
         (["--calibration", "{empty}"], 2, "the calibration text (empty) holds no tokens"),
         (["--method", "gptq", "--damping", "1.5"], 2, "damping=1.5: expected"),
-        (["--method", "awq+gptq", "--act-order"], 2, "--method awq+gptq needs --no-clip"),
+        (["--method", "awq+gptq", "--act-order"], 2, "or awq+gptq with --no-clip"),
         (["--device", "tpu"], 2, "device='tpu' is not here"),
-        (["--act-order"], 2, "--act-order is not for --method awq"),
+        (["--act-order"], 2, "--act-order (act_order) is for --method gptq, or awq+gptq"),
+        (["--no-clip", "--act-order"], 2, "--act-order (act_order) is for --method gptq"),
+        (["--method", "rtn", "--act-order"], 2, "--act-order (act_order) is for --method gptq"),
+        (["--damping", "0.1"], 2, "--damping is not for --method awq"),
         (["--method", "gptq", "--no-clip"], 2, "--no-clip is not for --method gptq"),
         (["--method", "rtn", "--calibration-tokens", "9"], 2, "--calibration-tokens is not for"),
         (["--method", "rtn", "--no-sequential"], 2, "--sequential is not for --method rtn"),
@@ -347,7 +355,10 @@ def test_existing_folders_quantized_sources_and_missing_models(
 def test_every_argument_of_quantize_has_a_flag() -> None:
     names = quantize.__code__.co_varnames[: quantize.__code__.co_argcount]
     keywords = quantize.__code__.co_varnames[len(names) :][: quantize.__code__.co_kwonlyargcount]
-    assert {*names, *keywords} == {"model", "out", *FLAGS, "on_sample", "on_start", "progress"}
+    assert {*names, *keywords} == {
+        *("model", "out", *FLAGS),
+        *("on_sample", "on_start", "on_step", "progress"),
+    }
     words = "m o --bits 3 --group-size -1 --calibration self --calibration-tokens 4k --seed 5"
     words += " --symmetric --no-clip --act-order --damping 0.1 --sequential --device cpu --offline"
     words += " --method awq+gptq"

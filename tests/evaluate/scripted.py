@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tinychat.engine import Stats
+from tinychat.errors import ContextLengthError
 from tinychat.pieces import Piece
 from tinychat.sampler import SamplingParams
 from tinychat.stop import StopMatcher
@@ -21,32 +22,44 @@ class Scripted:
     """Answers by a function of the prompt: the text to continue, or the last message.
 
     Attributes:
+        room: characters of a prompt that fit; of a conversation, in all its messages.
         asked: every prompt; a conversation is its list of messages.
         params: the settings of every request.
     """
 
     answer: Callable[[str], str]
     template: object | None = None
+    room: int = 1 << 20
     asked: list[Any] = field(default_factory=list)
     params: list[SamplingParams] = field(default_factory=list)
 
     def stream(self, prompt: str, params: SamplingParams | None = None) -> Iterator[Piece]:
-        """The whole answer as one piece, cut at stop strings."""
-        assert params is not None
-        self.asked.append(prompt)
-        self.params.append(params)
-        matcher = StopMatcher(params.stop)
-        text = matcher.push(self.answer(prompt))
-        text += "" if matcher.matched else matcher.finish()
-        yield Piece(text, (), "stop", Stats(), (), params.seed)
+        """The whole answer as one piece, cut at stop strings; refused at once where it is long."""
+        return self._pieces(prompt, prompt, len(prompt), params)
 
     def stream_chat(
         self, messages: Sequence[dict[str, Any]], params: SamplingParams | None = None
     ) -> Iterator[Piece]:
         """As `stream`, for the last message."""
-        pieces = list(self.stream(messages[-1]["content"], params))
-        self.asked[-1] = list(messages)
-        yield from pieces
+        size = sum(len(message["content"]) for message in messages)
+        return self._pieces(list(messages), messages[-1]["content"], size, params)
+
+    def _pieces(
+        self, asked: object, prompt: str, size: int, params: SamplingParams | None
+    ) -> Iterator[Piece]:
+        if size > self.room:
+            raise ContextLengthError(f"the prompt has {size} characters")
+
+        def pieces() -> Iterator[Piece]:
+            assert params is not None
+            self.asked.append(asked)
+            self.params.append(params)
+            matcher = StopMatcher(params.stop)
+            text = matcher.push(self.answer(prompt))
+            text += "" if matcher.matched else matcher.finish()
+            yield Piece(text, (), "stop", Stats(), (), params.seed)
+
+        return pieces()
 
 
 class Uniform:

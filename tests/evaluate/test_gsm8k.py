@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.evaluate.scripted import Scripted
-from tinychat.errors import ArgumentError, CheckpointError
+from tinychat.errors import ArgumentError, CheckpointError, ContextLengthError
 from tinychat.evaluate import Record, gsm8k
 from tinychat.evaluate.gsm8k import EXAMPLES, final_number, read_problems
 
@@ -114,7 +114,9 @@ def test_known_answers(
         "accuracy": accuracy,
         "correct": round(1319 * accuracy),
         "total": 1319,
+        "too_long": 0,
     }
+    assert result["notes"] == []
 
 
 @pytest.fixture
@@ -164,6 +166,45 @@ def test_every_answer_has_a_seed_of_its_own(two: Path) -> None:
     gsm8k(llm, two, temperature=0.5, seed=7)
     assert [params.seed for params in llm.params] == [7, 8]
     assert {params.top_k for params in llm.params} == {0}
+
+
+@pytest.mark.parametrize("template", [None, object()], ids=["text", "chat"])
+def test_what_does_not_fit_is_failed_and_counted(tmp_path: Path, template: object) -> None:
+    path = tmp_path / "long.jsonl"
+    rows = [{"question": "1 + 1? " * n, "answer": "#### 2"} for n in (1, 200, 1)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    llm = Scripted(lambda prompt: "#### 2", template, room=1000)
+    result = gsm8k(llm, path, shots=2)
+    assert len(llm.asked) == 2
+    assert result["results"] == {"accuracy": 2 / 3, "correct": 2, "total": 3, "too_long": 1}
+    assert result["items"][1] == {
+        **{"question": 2, "text": "", "answer": None, "correct": False},
+        "finish_reason": "too_long",
+    }
+    (note,) = result["notes"]
+    assert note == (
+        "1 of 3 questions do not fit the context behind 2 worked examples and count as failed; "
+        "fewer --shots (shots=) make room"
+    )
+    (note,) = gsm8k(llm, path, shots=0)["notes"]
+    assert note == "1 of 3 questions do not fit the context and count as failed"
+
+
+@pytest.mark.parametrize("template", [None, object()], ids=["text", "chat"])
+def test_examples_that_leave_no_room_are_refused_with_how_many_would(
+    two: Path, template: object
+) -> None:
+    llm = Scripted(lambda prompt: "#### 2", template, room=1000)
+    with pytest.raises(ContextLengthError, match=r"behind 8 .*; use --shots (\d) ") as caught:
+        gsm8k(llm, two)
+    best = int(str(caught.value).split("--shots ")[1][0])
+    with pytest.raises(ContextLengthError, match=f"--shots {best} "):
+        gsm8k(llm, two, shots=best + 1)
+    assert llm.asked == [] and best > 0
+    assert gsm8k(llm, two, shots=best)["results"]["total"] == 2
+    llm.room = 5
+    with pytest.raises(ContextLengthError, match=r"not even the shortest .* --max-context"):
+        gsm8k(llm, two)
 
 
 @pytest.mark.parametrize(

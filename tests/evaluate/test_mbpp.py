@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.evaluate.scripted import Scripted
-from tinychat.errors import ArgumentError, CheckpointError
+from tinychat.errors import ArgumentError, CheckpointError, ContextLengthError
 from tinychat.evaluate import Record, mbpp
 from tinychat.evaluate.mbpp import Problem, extract_code, pass_at_k, read_problems
 from tinychat.evaluate.sandbox import PASSED, Program, Sandbox
@@ -45,7 +45,7 @@ def test_reference_solutions(
     llm = Scripted(lambda prompt: change(by_question(problems, prompt)) + "\n[DONE]\n\nmore")
     result = mbpp(llm, path, allow_code_execution=True, split="all", shots=0)
     score = 1.0 if "right" in request.node.callspec.id else 0.0
-    assert result["results"] == {"total": PUBLISHED[name], "pass@1": score}, [
+    assert result["results"] == {"total": PUBLISHED[name], "too_long": 0, "pass@1": score}, [
         (item["task_id"], item["samples"][0]["outcome"])
         for item in result["items"]
         if item["passed"] != score
@@ -112,7 +112,7 @@ def test_what_the_model_is_shown(tasks: Path) -> None:
         **{"task_id": 11, "passed": 1},
         "samples": [{"code": "def f(): return 11", "outcome": PASSED}],
     }
-    assert result["results"] == {"total": 3, "pass@1": pytest.approx(1 / 3)}
+    assert result["results"] == {"total": 3, "too_long": 0, "pass@1": pytest.approx(1 / 3)}
     assert result["notes"] == [f"programs are not kept from {x} on this system" for x in loose()]
 
 
@@ -149,6 +149,26 @@ def test_samples_are_drawn_apart_and_estimated_together(tasks: Path) -> None:
     assert [item["passed"] for item in result["items"]] == [2, 0, 0]
     assert result["results"]["pass@1"] == pytest.approx(0.5 / 3)
     assert result["results"]["pass@2"] == pytest.approx((1 - 1 / 6) / 3)
+
+
+def test_what_does_not_fit_is_failed_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    rows = [
+        {"task_id": n, "text": "Return 1. " * n, "code": "", "test_list": ["assert f() == 1"]}
+        for n in (11, 200)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    llm = Scripted(lambda prompt: "def f(): return 1", room=1000)
+    result = mbpp(llm, path, allow_code_execution=True, shots=0)
+    assert result["results"] == {"total": 2, "too_long": 1, "pass@1": 0.5}
+    assert result["items"][1] == {
+        **{"task_id": 200, "passed": 0},
+        "samples": [{"code": "", "outcome": "too_long"}],
+    }
+    assert result["notes"][-1] == "1 of 2 questions do not fit the context and count as failed"
+    llm.room = 5
+    with pytest.raises(ContextLengthError, match=r"not even the shortest .* --max-context"):
+        mbpp(llm, path, allow_code_execution=True, shots=0)
 
 
 def test_the_estimate_is_the_share_of_all_choices() -> None:

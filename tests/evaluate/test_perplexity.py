@@ -107,7 +107,7 @@ def test_texts_without_a_score(tmp_path: Path, data: bytes, message: str) -> Non
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match=message):
         perplexity(Uniform(None), path)
-    with pytest.raises(CheckpointError, match="is missing"):
+    with pytest.raises(ArgumentError, match="is missing"):
         perplexity(Uniform(), tmp_path / "none")
 
 

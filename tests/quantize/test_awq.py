@@ -90,7 +90,7 @@ def expected_scales(x: Tensor, w: Tensor, alpha: float, duo: bool) -> Tensor:
 
 @pytest.mark.parametrize("duo", [False, True])
 @pytest.mark.parametrize("alpha", [0.0, 0.05, 0.5, 0.95, 1.0])
-def test_every_alpha_is_tried_in_both_forms_and_both_ends_are_in(alpha: float, duo: bool) -> None:
+def test_any_alpha_is_found_in_both_forms_and_both_ends_are_in(alpha: float, duo: bool) -> None:
     assert len(ALPHAS) == 21 and (ALPHAS[0], ALPHAS[-1]) == (0.0, 1.0)
     weight, seen = gaussian(16, 64, seed=2), seen_of(with_an_outlier(64))
     groups = weight.abs().view(16, 2, 32)
@@ -140,20 +140,25 @@ def test_in_batches_the_same_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         return seen.error(candidates - weight)
 
     at_once = search_scales(weight, seen, GRID, error)
-    assert sizes == [1 + 2 * len(ALPHAS)]
+    assert sizes[0] == 22  # every second alpha in both forms
+    assert 2 <= sizes[1] <= 4  # those beside the best of each form
+    assert len(sizes) == 2
     monkeypatch.setattr(awq, "CANDIDATE_BUDGET", 4 * weight.numel())
+    beside = sizes.pop()
     sizes.clear()
     in_batches = search_scales(weight, seen, GRID, error)
-    assert sizes == [4] * 10 + [3]
+    assert sizes == [4] * 5 + [2] + [beside]
     assert torch.equal(in_batches.scales, at_once.scales)
 
 
 def test_candidates_that_are_no_numbers_lose() -> None:
     weight, seen = gaussian(8, 64), seen_of(gaussian(100, 64))
 
+    plain = rounded(weight, GRID)
+
     def spoilt(candidates: Tensor) -> Tensor:
         errors = seen.error(candidates - weight)
-        errors[1:] = torch.nan
+        errors[(candidates != plain).any(dim=2).any(dim=1)] = torch.nan
         return errors
 
     assert torch.equal(search_scales(weight, seen, GRID, spoilt).scales, torch.ones(64))

@@ -106,7 +106,7 @@ def test_too_little_is_said(tokenizer: Tokenizer) -> None:
         f"only {few.tokens} tokens of calibration text; {FEW_TOKENS} or more give steadier results"
     )
     assert prepared(["some words"] * 900, tokenizer).warning is None
-    assert prepared(["some words"] * 900, tokenizer, tokens=100).warning is None  # as asked for
+    assert "only" in str(prepared(["some words"] * 900, tokenizer, tokens=100).warning)
     assert FEW_TOKENS < TOKENS
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -34,7 +35,7 @@ from tinychat.kernels.reference import ReferenceOps
 from tinychat.loader import load_model
 from tinychat.nn.linear import LinearLowBit
 from tinychat.nn.rope import position_tables
-from tinychat.quantize import output, run
+from tinychat.quantize import output, run, workspace
 from tinychat.quantize.block import BlockView
 from tinychat.quantize.convert import Result
 from tinychat.quantize.format import dequantize
@@ -368,7 +369,7 @@ def test_the_record_says_what_made_the_weights(source: Path, tmp_path: Path) -> 
     assert record["tinychat"] == tinychat.__version__
     assert record["method"] == "awq+gptq" and record["sequential"] and record["clip"]
     assert record["grid"] == {"bits": 3, "group_size": 32, "symmetric": False}
-    assert record["order"] == {"damping": 0.01, "by_activation": True, "static_groups": True}
+    assert record["order"] == {"damping": 0.01, "static_groups": True}
     text = record["calibration"]
     assert (text["source"], text["sequences"], text["tokens"]) == ("tokens", 8, 192)
     assert len(text["sha256"]) == 64 and record["seed"] == 5
@@ -394,6 +395,31 @@ def test_two_runs_write_the_same_bytes(method: str, source: Path, tmp_path: Path
     files = files_of(tmp_path / "a")
     assert files == files_of(tmp_path / "b")
     assert str(tmp_path).encode() not in b"".join(files.values())
+
+
+def test_every_step_inside_a_layer_is_told(source: Path, tmp_path: Path) -> None:
+    def steps(method: str, **options: Any) -> list[tuple[int, str]]:
+        told: list[tuple[int, str]] = []
+        quantize_tiny(
+            source,
+            tmp_path / method,
+            method,
+            on_step=lambda *step: told.append(step),
+            progress=lambda p: told.append((p.layer, "done")),
+            **options,
+        )
+        return told
+
+    rounding = [f"rounding {role}" for role in ("q", "k", "v", "o", "gate", "up", "down")]
+    scales = [f"scales of {roles}" for roles in ("q, k, v", "o", "gate, up", "down")]
+    one = ["observing", *scales, *rounding, "done"]
+    assert steps("awq") == [(layer, what) for layer in (1, 2) for what in one]
+    assert steps("rtn") == [(layer, what) for layer in (1, 2) for what in (*rounding, "done")]
+    one = ["observing", *rounding]
+    assert steps("gptq") == [
+        *((1, what) for what in (*one, "passing through", "done")),
+        *((2, what) for what in (*one, "done")),
+    ]
 
 
 def test_progress_after_every_layer(source: Path, tmp_path: Path) -> None:
@@ -558,6 +584,35 @@ def test_a_pipe_in_the_place_of_a_tokenizer_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+# --- files that cannot be read
+
+
+def test_what_cannot_be_read_is_not_said_to_be_written(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = source / "special_tokens_map.json"
+    link.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=rf"^{link} cannot be read: No such file"):
+        quantize_tiny(source, tmp_path / "out", "rtn")
+    link.unlink()
+
+    def damaged(path: Path) -> None:
+        raise SafetensorError("header too small")
+
+    monkeypatch.setattr(workspace, "load_file", damaged)
+    with pytest.raises(CheckpointError, match=r"layer-00000\.safetensors cannot be read: header"):
+        quantize_tiny(source, tmp_path / "out", "rtn")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file of Linux")
+def test_a_file_that_fails_while_it_is_copied_is_named(source: Path, tmp_path: Path) -> None:
+    (source / "chat_template.jinja").symlink_to("/proc/self/mem")  # opens, and has no first byte
+    with pytest.raises(CheckpointError, match=r"chat_template\.jinja cannot be read: Input/output"):
+        quantize_tiny(source, tmp_path / "out", "rtn")
+    assert not (tmp_path / "out").exists()
+
+
 # --- memory
 
 
@@ -581,6 +636,29 @@ def test_a_trial_that_fails_is_too_little_memory(
         raise error
 
     monkeypatch.setattr(run, "trial", fail)
-    with pytest.raises(NotEnoughMemoryError, match=r"needs \d+ MB; a trial on its largest layer"):
+    message = r"ran out while trying its largest matrix; quantizing this model needs \d+ MB"
+    with pytest.raises(NotEnoughMemoryError, match=message):
         quantize_tiny(source, tmp_path / "out", "gptq")
     assert left_over(tmp_path) == ["float"]
+
+
+def test_memory_that_runs_out_half_way_keeps_the_layers(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 73."""
+    save, finished = run.Workspace.save, []
+
+    def fail(self: Any, layer: int, *rest: Any) -> None:
+        if layer == 1:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        save(self, layer, *rest)
+
+    monkeypatch.setattr(run.Workspace, "save", fail)
+    with pytest.raises(
+        NotEnoughMemoryError, match=r"while quantizing \(.*fewer calibration tokens"
+    ):
+        quantize_tiny(source, tmp_path / "out")
+    assert left_over(tmp_path) == [".out.quantizing", "float"]
+    monkeypatch.undo()
+    quantize_tiny(source, tmp_path / "out", progress=lambda p: finished.append(p.resumed))
+    assert finished == [True, False]

@@ -16,11 +16,9 @@ from tinychat.quantize.gptq import Order, SingularHessianError, inverse_factor, 
 from tinychat.quantize.grid import Grid
 from tinychat.quantize.rtn import round_to_nearest
 
-NATURAL = Order(by_activation=False, static_groups=False)
-STATIC = Order(by_activation=False, static_groups=True)
-BY_ACTIVATION = Order(by_activation=True, static_groups=True)
-MOVED = Order(by_activation=True, static_groups=False)
-ORDERS = {"natural": NATURAL, "static": STATIC, "act-order": BY_ACTIVATION, "moved": MOVED}
+STATIC = Order(static_groups=True)
+MOVED = Order(static_groups=False)
+ORDERS = {"static": STATIC, "moved": MOVED}
 
 
 def correlated(k: int, tokens: int = 400, seed: int = 0) -> Tensor:
@@ -85,9 +83,7 @@ def slow_gptq(
     h = gram.astype(np.float64)
     h = h + order.damping * np.mean(np.diag(h)) * np.eye(k)
     inverse = np.linalg.inv(h)
-    columns = (
-        np.argsort(-np.diag(gram), kind="stable") if order.by_activation else np.arange(k)
-    ).tolist()
+    columns = np.argsort(-np.diag(gram), kind="stable").tolist()
     static = order.static_groups or limits is not None
     scales, zeros = np.empty((n, k // group)), np.empty((n, k // group))
     if static:
@@ -151,8 +147,7 @@ def test_limits_bound_the_grids_and_the_error_is_handed_on(name: str) -> None:
 
 def test_the_order_of_columns_is_kept_where_groups_follow_it() -> None:
     weight, gram, grid = gaussian(16, 128), gram_of(correlated(128)), Grid(4, 32)
-    for order in (NATURAL, STATIC, BY_ACTIVATION):
-        assert round_with_feedback(weight, gram, grid, order).order is None
+    assert round_with_feedback(weight, gram, grid, STATIC).order is None
     moved = round_with_feedback(weight, gram, grid, MOVED)
     assert moved.order is not None and moved.order.dtype == torch.int32
     diagonal = gram.diagonal()[moved.order.long()]
@@ -175,10 +170,8 @@ def test_outputs_are_closer_than_with_plain_rounding(name: str, bits: int) -> No
 
 def test_without_correlation_there_is_nothing_to_hand_on() -> None:
     weight, gram = gaussian(16, 64), torch.diag(torch.rand(64) + 0.1)
-    for order in ORDERS.values():
-        if order is not MOVED:
-            found = round_with_feedback(weight, gram, Grid(4, 32), order)
-            assert torch.equal(found.codes, round_to_nearest(weight, Grid(4, 32)).codes)
+    found = round_with_feedback(weight, gram, Grid(4, 32), STATIC)
+    assert torch.equal(found.codes, round_to_nearest(weight, Grid(4, 32)).codes)
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -186,7 +179,7 @@ def test_without_correlation_there_is_nothing_to_hand_on() -> None:
 def test_fewer_tokens_than_channels(name: str, damping: float) -> None:
     weight, x = gaussian(16, 128), correlated(128, tokens=20)
     x[:, 7] = x[:, 8]  # and two channels are one
-    order = Order(damping, ORDERS[name].by_activation, ORDERS[name].static_groups)
+    order = Order(damping, ORDERS[name].static_groups)
     found = round_with_feedback(weight, gram_of(x), Grid(4, 32), order)
     plain = output_error(round_to_nearest(weight, Grid(4, 32)), weight, gram_of(x))
     assert output_error(found, weight, gram_of(x)) < plain

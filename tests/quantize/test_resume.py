@@ -22,7 +22,7 @@ from tests.quantize.stopped import BEGUN, FILE_SIZES, LAYERS, METHODS
 from tests.quantize.tiny_runs import files_of, quantize_tiny, tensors_of, tiny_llama
 from tinychat.errors import ArgumentError, TinyChatError
 from tinychat.quantize import output, run, workspace
-from tinychat.quantize.workspace import SETTINGS, Workspace
+from tinychat.quantize.workspace import SETTINGS, Workspace, workspace_of
 
 pytest.importorskip("transformers", reason="it makes the tiny models")
 
@@ -40,10 +40,6 @@ def unbroken(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         name: files_of(quantize_tiny(source, folder / name, **options).out)
         for name, options in METHODS.items()
     }
-
-
-def workspace_of(out: Path) -> Path:
-    return out.parent / f".{out.name}.quantizing"
 
 
 def entries(folder: Path) -> list[str]:
@@ -220,6 +216,76 @@ def test_a_second_process_is_refused_while_the_first_works(
     assert files_of(out) == unbroken["awq"]
 
 
+# --- a run that ended between the output's name and its own end
+
+
+@pytest.fixture
+def left(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An output whose layers were not deleted."""
+
+    def stop(self: Workspace) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "remove", stop)
+        with pytest.raises(KeyboardInterrupt):
+            quantize_tiny(source, tmp_path / "out", "rtn")
+    assert entries(tmp_path) == [".out.quantizing", "out"]
+    return tmp_path / "out"
+
+
+def test_what_is_left_of_a_finished_run_goes_with_the_next(source: Path, left: Path) -> None:
+    before = files_of(left)
+    with pytest.raises(ArgumentError, match="exists already"):
+        quantize_tiny(source, left, "rtn")
+    assert entries(left.parent) == ["out"] and files_of(left) == before
+
+
+def test_layers_are_left_alone_while_another_works_or_the_output_is_no_whole_one(
+    source: Path, left: Path
+) -> None:
+    with Workspace(left), pytest.raises(ArgumentError, match="exists already"):
+        quantize_tiny(source, left, "rtn")
+    (left / run.REPORT).unlink()
+    with pytest.raises(ArgumentError, match="exists already"):
+        quantize_tiny(source, left, "rtn")
+    assert len(list(workspace_of(left).glob("layer-*.json"))) == LAYERS
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's list of open files")
+def test_everything_is_on_the_disk_before_the_layers_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tiny_llama(tmp_path / "float")
+    for name in ("generation_config.json", "chat_template.jinja"):
+        (source / name).write_text("{}")
+    events: list[str] = []
+
+    def fsync(descriptor: int, original: Callable[[int], None] = os.fsync) -> None:
+        events.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        original(descriptor)
+
+    def rename(self: Path, target: Path, original: Any = Path.rename) -> Path:
+        events.append(f"{self.name} -> {target.name}")
+        return original(self, target)
+
+    def remove(self: Workspace, original: Any = Workspace.remove) -> None:
+        events.append("remove")
+        original(self)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(Workspace, "remove", remove)
+    out = quantize_tiny(source, tmp_path / "out", "rtn").out
+    begin = events.index("0.part -> model.safetensors")
+    named = events.index("output -> out")
+    synced = [Path(path).name for path in events[begin - 1 : named]]
+    for path in out.iterdir():
+        part = "0.part" if path.name == "model.safetensors" else f".{path.name}."
+        assert any(name.startswith(part) for name in synced), path.name
+    assert events[named + 1 : named + 3] == [str(tmp_path.resolve()), "remove"]
+
+
 # --- writes that fail
 
 
@@ -274,7 +340,8 @@ def test_at_each_write(
         except KeyboardInterrupt:
             assert kind == "Ctrl-C"
         else:
-            assert len(failing.calls) < at
+            # The last call is for the names in the folder, with the output among them already.
+            assert len(failing.calls) <= at and failing.calls[-1] == "fsync"
             break
         finally:
             monkeypatch.undo()
@@ -314,13 +381,13 @@ def test_a_folder_that_may_not_be_written(source: Path, tmp_path: Path) -> None:
     closed.mkdir(mode=0o500)
     if os.access(closed, os.W_OK):
         pytest.skip("this user may write anywhere")
-    with pytest.raises(TinyChatError, match=r"cannot write .*out: Permission denied"):
+    with pytest.raises(TinyChatError, match=r"cannot write .*\.out\.quantizing: Permission denied"):
         quantize_tiny(source, closed / "out", "rtn")
     assert entries(closed) == []
 
 
 def test_a_file_in_the_place_of_the_workspace(source: Path, tmp_path: Path) -> None:
     workspace_of(tmp_path / "out").write_text("mine")
-    with pytest.raises(TinyChatError, match=r"cannot write .*out: File exists"):
+    with pytest.raises(TinyChatError, match=r"cannot write .*\.out\.quantizing: File exists"):
         quantize_tiny(source, tmp_path / "out", "rtn")
     assert workspace_of(tmp_path / "out").read_text() == "mine"

@@ -14,6 +14,7 @@ from tinychat.cli.loading import Bar, load
 from tinychat.cli.terminal import Terminal
 from tinychat.errors import ArgumentError
 from tinychat.evaluate import Record, gsm8k, mbpp, perplexity
+from tinychat.evaluate.data import argument_errors
 from tinychat.evaluate.mbpp import NOT_ALLOWED, SPLITS
 from tinychat.evaluate.perplexity import PROTOCOLS
 from tinychat.files import blocks
@@ -139,23 +140,28 @@ def run(arguments: argparse.Namespace) -> int:
                     llm, arguments.data, limit=arguments.limit, record=record, **settings
                 )
             except KeyboardInterrupt:
-                if record.kept:
-                    terminal.say(
-                        f"{record.kept} items are in {record.partial}; run this again to go on"
-                    )
-                raise
+                raise KeyboardInterrupt(kept(record)) from None
     for note in result.get("notes", ()):
         terminal.say(f"note: {note}")
     terminal.write(json.dumps(result) + "\n" if arguments.json else report(result))
     return 0
 
 
+def kept(record: Record) -> str:
+    """A line for who stops it; empty where nothing is kept."""
+    if not record.kept:
+        return ""
+    return (
+        f"stopped; {record.kept} items are in {record.partial}, and the same command goes on there"
+    )
+
+
 def task_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The flags that were given, as arguments of the task.
 
-    Raises: ArgumentError for a flag of another task, a list that is none, or no --data; and for
-        mbpp where programs may not run; CheckpointError for a file that cannot be opened. All of it
-        before anything is loaded.
+    Raises: ArgumentError for a flag of another task, a list that is none, no --data, or a file that
+        cannot be opened; and for mbpp where programs may not run. All of it before anything is
+        loaded.
     """
     task = arguments.task
     known = {name for names in FLAGS.values() for name in names}
@@ -171,7 +177,8 @@ def task_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ArgumentError(f"--task {task} needs --data FILE: {WANTED[task]}")
     for path in (arguments.data, arguments.train):
         if path is not None:
-            open_regular(path).close()
+            with argument_errors():
+                open_regular(path).close()
     if "k" in given:
         given["k"] = parse_k(given["k"])
     return given

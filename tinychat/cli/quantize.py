@@ -37,11 +37,9 @@ FLAGS = {
     "damping": "--damping",
 }
 # What a method makes no use of.
-_TEXT = ("calibration", "tokens", "seed", "sequential")
-_FEEDBACK = ("act_order", "damping")
 USELESS: dict[str, tuple[str, ...]] = {
-    "rtn": (*_TEXT, "clip", *_FEEDBACK),
-    "awq": _FEEDBACK,
+    "rtn": ("calibration", "tokens", "seed", "sequential", "clip", "damping"),
+    "awq": ("damping",),
     "gptq": ("clip",),
 }
 
@@ -55,7 +53,11 @@ DESCRIPTION = """\
 Round the matrices of a float checkpoint to few bits and write a standard checkpoint: AWQ where that
 format can hold it (4 bits with zero points), else GPTQ. A text is shown to the model to find out
 which weights matter; method rtn does without. Finished layers are kept beside OUT until it is
-whole, so the same command goes on where a stopped one was."""
+whole, so the same command goes on where a stopped one was.
+
+The loss of a layer is the squared error of its matrices' outputs, relative to their squares (for
+rtn, of the weights themselves), behind that of plain rounding. AWQ judges scales by the part of the
+block that a matrix feeds, so this loss may rise a little while the model gets better."""
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
@@ -158,6 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
                 **given,
                 on_sample=bar.update,
                 on_start=start,
+                on_step=layers.step,
                 progress=layers.update,
             )
         except KeyboardInterrupt:
@@ -180,8 +183,6 @@ def quantize_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     for name in given:
         if name in USELESS.get(method, ()):
             raise ArgumentError(f"{FLAGS[name]} is not for --method {method}")
-    if method == "awq+gptq" and "act_order" in given and "clip" not in given:
-        raise ArgumentError("--act-order with --method awq+gptq needs --no-clip")
     return given
 
 
@@ -193,6 +194,7 @@ class Layers(Line):
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(terminal)
         self._start: Start | None = None
+        self._latest: Progress | None = None
         self._worked = 0
         self._peak = 0
 
@@ -207,12 +209,21 @@ class Layers(Line):
             self._terminal.say(f"going on behind layer {start.done}/{start.layers}")
         self.draw(f"layer {start.done}/{start.layers}")
 
+    def step(self, layer: int, what: str) -> None:
+        """Show what is being done inside a layer, where a line can be redrawn."""
+        assert self._start is not None
+        parts = [f"layer {layer}/{self._start.layers}", what]
+        if self._latest is not None:
+            parts += [*time_left(self._latest), f"last {loss(self._latest)}"]
+        self.draw(" · ".join(parts))
+
     def update(self, progress: Progress) -> None:
         """Say that a layer is done, and which of its groups fell back to plain rounding."""
         self._peak = progress.peak_memory
         if progress.resumed:  # said by the run that did it
             return
         self._worked += 1
+        self._latest = progress
         line = progress_line(progress)
         if not self._terminal.animates:
             self._terminal.say(line)
@@ -270,7 +281,7 @@ def described(settings: Settings) -> str:
     ]
     words += ["symmetric"] if grid.symmetric else []
     words += ["no clipping"] if settings.scales and not settings.clip else []
-    words += ["act-order"] if settings.feedback and not settings.order.static_groups else []
+    words += ["act-order"] if settings.act_order else []
     words += ["sequential"] if settings.looks and settings.sequential else []
     return ", ".join(words)
 
@@ -283,15 +294,24 @@ def in_words(form: str) -> str:
 
 def progress_line(progress: Progress) -> str:
     """One finished layer in one line."""
-    floor = "" if progress.loss == progress.loss_rtn else f"RTN {progress.loss_rtn:.3g} → "
     parts = [
         f"layer {progress.layer}/{progress.layers}",
-        f"loss {floor}{progress.loss:.3g}",
+        loss(progress),
+        *time_left(progress),
+        f"peak {progress.peak_memory >> 20} MB",
     ]
-    if progress.seconds_left:
-        parts.append(f"{duration(progress.seconds_left)} left")
-    parts.append(f"peak {progress.peak_memory >> 20} MB")
     return " · ".join(parts)
+
+
+def loss(progress: Progress) -> str:
+    """A layer's loss behind its floor, that of plain rounding."""
+    floor = "" if progress.loss == progress.loss_rtn else f"RTN {progress.loss_rtn:.3g} → "
+    return f"loss {floor}{progress.loss:.3g}"
+
+
+def time_left(progress: Progress) -> list[str]:
+    """The estimate, if there is one and not everything is done."""
+    return [f"{duration(progress.seconds_left)} left"] if progress.seconds_left else []
 
 
 def duration(seconds: float) -> str:

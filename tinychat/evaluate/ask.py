@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tinychat.sampler import SamplingParams
 
 NEW_TOKENS = 512
+TOO_LONG = "too_long"
+"""How an item ended whose prompt does not fit the context."""
 
 
 class Answerer(Protocol):
@@ -23,7 +25,7 @@ class Answerer(Protocol):
         """The chat template, if the model has one."""
 
     def stream(self, prompt: str, params: SamplingParams | None = None) -> Iterator[Piece]:
-        """Continue a text."""
+        """Continue a text. The call refuses what does not fit; the rest is done as it is read."""
 
     def stream_chat(
         self, messages: Sequence[dict[str, Any]], params: SamplingParams | None = None
@@ -126,13 +128,69 @@ def ask(
     question: str,
     chat: bool,
     params: SamplingParams,
-) -> Output:
-    """The model's answer to a question. Raises: ContextLengthError if the examples do not fit."""
+) -> Output | None:
+    """The model's answer to a question; None where that and the examples do not fit the context."""
     from tinychat.pieces import join
 
     try:
-        if chat:
-            return join(llm.stream_chat(style.messages(shots, question), params))
-        return join(llm.stream(style.prompt(shots, question), params))
-    except ContextLengthError as error:
-        raise ContextLengthError(f"{error}; with {len(shots)} examples, fewer would help") from None
+        return join(_stream(llm, style, shots, question, chat, params))
+    except ContextLengthError:
+        return None
+
+
+def check_room(
+    llm: Answerer,
+    style: Style,
+    shots: Sequence[Example],
+    questions: Sequence[str],
+    chat: bool,
+    params: SamplingParams,
+) -> None:
+    """Raise `ContextLengthError` unless the context has room for the shortest of the questions."""
+    shortest = min(questions, key=len)
+
+    def fits(count: int) -> bool:
+        try:
+            _stream(llm, style, shots[:count], shortest, chat, params)
+        except ContextLengthError:
+            return False
+        return True
+
+    if fits(len(shots)):
+        return
+    best = next((count for count in reversed(range(len(shots))) if fits(count)), None)
+    if best is None:
+        raise ContextLengthError(
+            "not even the shortest question fits the context, without any worked example; it takes "
+            "a larger --max-context (max_context)"
+        )
+    raise ContextLengthError(
+        f"behind {len(shots)} worked examples not even the shortest question fits the context; "
+        f"use --shots {best} (shots={best}) or fewer"
+    )
+
+
+def _stream(
+    llm: Answerer,
+    style: Style,
+    shots: Sequence[Example],
+    question: str,
+    chat: bool,
+    params: SamplingParams,
+) -> Iterator[Piece]:
+    if chat:
+        return llm.stream_chat(style.messages(shots, question), params)
+    return llm.stream(style.prompt(shots, question), params)
+
+
+def too_long_note(count: int, total: int, shots: int) -> list[str]:
+    """A line for the user about questions that did not fit, if there are any."""
+    if not count:
+        return []
+    behind, way_out = "", ""
+    if shots:
+        behind = f" behind {shots} worked examples"
+        way_out = "; fewer --shots (shots=) make room"
+    return [
+        f"{count} of {total} questions do not fit the context{behind} and count as failed{way_out}"
+    ]

@@ -5,7 +5,8 @@ them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,12 +67,23 @@ def first(items: Sequence[Item], limit: int | None) -> Sequence[Item]:
     return items[:limit]
 
 
+@contextmanager
+def argument_errors() -> Iterator[None]:
+    """A file that was named and cannot be read is a wrong argument, and no damaged one."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise ArgumentError(str(error)) from None
+
+
 def read(path: Path) -> tuple[bytes, dict[str, str]]:
     """A file's bytes, and its name and SHA-256 as results hold them.
 
-    Raises: CheckpointError if it is missing, too large, or empty.
+    Raises: ArgumentError if it is missing, cannot be read, or is too large; CheckpointError if it
+        is empty.
     """
-    data = read_bytes(path, limits.EVALUATION_BYTES)
+    with argument_errors():
+        data = read_bytes(path, limits.EVALUATION_BYTES)
     if not data.strip():
         raise CheckpointError(f"{path} is empty")
     return data, {"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}

@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from tinychat.errors import ArgumentError, CheckpointError
-from tinychat.evaluate.ask import NEW_TOKENS, Answerer, Example, Sampling, Style, ask, uses_chat
+from tinychat.evaluate.ask import (
+    NEW_TOKENS,
+    TOO_LONG,
+    Answerer,
+    Example,
+    Sampling,
+    Style,
+    ask,
+    check_room,
+    too_long_note,
+    uses_chat,
+)
 from tinychat.evaluate.data import first, read_rows
 from tinychat.evaluate.record import Item, Record
 
@@ -143,34 +154,46 @@ def gsm8k(
         temperature: 0 is greedy.
         limit: only the first so many questions.
         record: keeps what is done.
-    Returns: "results" with accuracy (0 to 1), correct and total; "items" with question (its number
-        in the file, from 1), text, answer (the number read in it, or null), correct, finish_reason.
+    Returns: "results" with accuracy (0 to 1), correct, total, and too_long: questions that do not
+        fit the context and count as failed; "notes", a list of texts; "items" with question (its
+        number in the file, from 1), text, answer (the number read in it, or null), correct,
+        finish_reason ("too_long" for what did not fit).
     Raises: CheckpointError with the line of what is no such problem; ArgumentError;
-        ContextLengthError if the examples and a question do not fit the context.
+        ContextLengthError if no question fits the context behind the examples.
     """
     known, name = read_problems(Path(data))
     problems = first(known, limit)
     examples, train_name = choose_examples(SHOTS if shots is None else shots, train)
     through_template = uses_chat(llm, chat)
     sampling = Sampling(max_new_tokens, temperature, seed)
+    questions = [problem.question for problem in problems]
+    check_room(llm, STYLE, examples, questions, through_template, sampling.params(0, ()))
 
     def score(numbered: tuple[int, Problem]) -> Item:
         index, problem = numbered
         params = sampling.params(index, STYLE.stops)
         out = ask(llm, STYLE, examples, problem.question, through_template, params)
-        found = final_number(out.text)
+        text = "" if out is None else out.text
+        found = final_number(text)
         return {
             "question": index + 1,
-            "text": out.text,
+            "text": text,
             "answer": None if found is None else written(found),
             "correct": found == problem.number,
-            "finish_reason": out.finish_reason,
+            "finish_reason": TOO_LONG if out is None else out.finish_reason,
         }
 
     def summarize(items: list[Item]) -> dict[str, Any]:
         correct = sum(item["correct"] for item in items)
-        accuracy = correct / len(items)
-        return {"results": {"accuracy": accuracy, "correct": correct, "total": len(items)}}
+        too_long = sum(item["finish_reason"] == TOO_LONG for item in items)
+        results = {
+            "accuracy": correct / len(items),
+            "correct": correct,
+            "total": len(items),
+            TOO_LONG: too_long,
+        }
+        notes = too_long_note(too_long, len(items), len(examples))
+        return {"results": results, "notes": notes}
 
     settings = {
         "shots": len(examples),

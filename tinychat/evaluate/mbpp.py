@@ -15,7 +15,18 @@ from typing import Any
 
 from tinychat import limits
 from tinychat.errors import ArgumentError, CheckpointError
-from tinychat.evaluate.ask import NEW_TOKENS, Answerer, Example, Sampling, Style, ask, uses_chat
+from tinychat.evaluate.ask import (
+    NEW_TOKENS,
+    TOO_LONG,
+    Answerer,
+    Example,
+    Sampling,
+    Style,
+    ask,
+    check_room,
+    too_long_note,
+    uses_chat,
+)
 from tinychat.evaluate.data import Row, first, read_rows
 from tinychat.evaluate.record import Item, Record
 from tinychat.evaluate.sandbox import PASSED, Program, Sandbox
@@ -107,10 +118,12 @@ def mbpp(
         limit: only the first so many tasks.
         sandbox: where programs run.
         chat, max_new_tokens, temperature, seed, record: as for `gsm8k`.
-    Returns: "results" with pass@k (0 to 1) by "pass@1" …, and total; "notes", a list of texts;
-        "items" with task_id, passed (a count) and samples of code and outcome.
+    Returns: "results" with pass@k (0 to 1) by "pass@1" …, total, and too_long: tasks that do not
+        fit the context and count as failed; "notes", a list of texts; "items" with task_id, passed
+        (a count) and samples of code and outcome ("too_long" for what did not fit).
     Raises: ArgumentError, also where running code is not allowed; CheckpointError with the line of
-        what is no such problem; TinyChatError where programs cannot be run here.
+        what is no such problem; ContextLengthError if no task fits the context behind the examples;
+        TinyChatError where programs cannot be run here.
     """
     if not allow_code_execution:
         raise ArgumentError(NOT_ALLOWED)
@@ -127,6 +140,8 @@ def mbpp(
     through_template = uses_chat(llm, chat)
     examples = [make_example(problem, through_template) for problem in shown]
     sampling = Sampling(max_new_tokens, temperature, seed)
+    questions = [problem.question for problem in problems]
+    check_room(llm, STYLE, examples, questions, through_template, sampling.params(0, ()))
 
     def score(numbered: tuple[int, Problem]) -> Item:
         index, problem = numbered
@@ -134,17 +149,21 @@ def mbpp(
         for number in range(samples):
             params = sampling.params(index * samples + number, STYLE.stops)
             out = ask(llm, STYLE, examples, problem.question, through_template, params)
-            code = extract_code(out.text)
-            answers.append({"code": code, "outcome": sandbox.run(problem.program(code))})
+            code = "" if out is None else extract_code(out.text)
+            outcome = TOO_LONG if out is None else sandbox.run(problem.program(code))
+            answers.append({"code": code, "outcome": outcome})
         passed = sum(answer["outcome"] == PASSED for answer in answers)
         return {"task_id": problem.task_id, "passed": passed, "samples": answers}
 
     def summarize(items: list[Item]) -> dict[str, Any]:
-        results: dict[str, Any] = {"total": len(items)}
+        # Whether it fits is the same for all samples of a task.
+        too_long = sum(item["samples"][0]["outcome"] == TOO_LONG for item in items)
+        results: dict[str, Any] = {"total": len(items), TOO_LONG: too_long}
         for one in k:
             estimates = [pass_at_k(samples, item["passed"], one) for item in items]
             results[f"pass@{one}"] = math.fsum(estimates) / len(items)
-        return {"results": results, "notes": notes}
+        found = too_long_note(too_long, len(items), len(examples))
+        return {"results": results, "notes": notes + found}
 
     settings = {
         "split": split,

@@ -78,7 +78,7 @@ def perplexity(
     Returns: "results" with perplexity, nll (mean per token, in nats), tokens (scored ones),
         bits_per_byte, bits_per_character, and the text's bytes, characters and text_tokens;
         "items" with tokens and nll (their sum) of each window or document.
-    Raises: CheckpointError if the file cannot be read or the model computes no numbers,
+    Raises: CheckpointError if the file holds no text or the model computes no numbers,
         ArgumentError, ContextLengthError.
     """
     path = Path(data)

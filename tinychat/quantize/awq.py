@@ -22,6 +22,7 @@ from tinychat.quantize.grid import Grid
 from tinychat.quantize.observe import Seen
 
 # Both ends are in: 0 is plain rounding (in the first form), 1 is full trust in the activations.
+# An odd number, so that every second one has both, too.
 ALPHAS = tuple(i / 20 for i in range(21))
 # A range is shrunk to 1.00, 0.95, … 0.55 of the largest magnitude.
 CLIPS = tuple(1 - i / 20 for i in range(10))
@@ -58,29 +59,36 @@ def search_scales(
     grid: Grid,
     output_error: OutputError,
     share: Callable[[Tensor], Tensor] = lambda values: values,
-    alphas: Sequence[float] = ALPHAS,
 ) -> Scaling:
-    """Try every alpha in both forms and keep the best; plain rounding is one of them.
+    """Try every second alpha in both forms, then those beside the best of each; keep the best.
+
+    The error bends slowly over alpha, so what lies between two bad ones is not worth its time. The
+    first that is tried, alpha 0 of the first form, is plain rounding.
 
     Args:
         weight: [N, K] float32, all matrices that read the input, stacked.
         seen: of the input; its channels are finite and none is dead.
         output_error: see `OutputError`.
         share: makes entries of [K] equal that must have one scale, by averaging.
-        alphas: exponents to try.
     """
     x = share(seen.magnitudes)
     w = share(weight_magnitudes(weight, grid))
-    tried = [(alpha, duo) for duo in (False, True) for alpha in alphas]
-    scales = torch.stack([scales_of(x, w, alpha, duo) for alpha, duo in tried])  # [A, K]
-    plain = torch.ones_like(scales[:1])
-    errors = _errors(weight, torch.cat([plain, scales]), grid, output_error)
-    errors = torch.nan_to_num(errors, nan=torch.inf)
-    best = int(errors.argmin())
-    if best == 0:
-        return Scaling(plain[0], 0.0, False, float(errors[0]), float(errors[0]))
-    alpha, duo = tried[best - 1]
-    return Scaling(scales[best - 1], alpha, duo, float(errors[0]), float(errors[best]))
+
+    def measure(tried: Sequence[tuple[int, bool]]) -> list[tuple[float, int, bool, Tensor]]:
+        """Places in ALPHAS and forms -> (error, place, form, scales) of each."""
+        scales = [scales_of(x, w, ALPHAS[i], duo) for i, duo in tried]
+        errors = _errors(weight, torch.stack(scales), grid, output_error).nan_to_num(nan=torch.inf)
+        return [(float(e), *t, s) for e, t, s in zip(errors, tried, scales, strict=True)]
+
+    found = measure([(i, duo) for duo in (False, True) for i in range(0, len(ALPHAS), 2)])
+    before = found[0][0]
+    half = len(found) // 2
+    beside = []
+    for form in (found[:half], found[half:]):
+        _, near, duo, _ = min(form, key=lambda one: one[0])
+        beside += [(i, duo) for i in (near - 1, near + 1) if 0 <= i < len(ALPHAS)]
+    after, place, duo, scales = min(found + measure(beside), key=lambda one: one[0])
+    return Scaling(scales, ALPHAS[place], duo, before, after)
 
 
 def weight_magnitudes(weight: Tensor, grid: Grid) -> Tensor:

@@ -77,6 +77,11 @@ class Group:
     absorb: Callable[[Tensor], Tensor] | None
     share: Callable[[Tensor], Tensor] = lambda values: values
 
+    @property
+    def names(self) -> str:
+        """Its matrices as people name them: "q, k, v"."""
+        return ", ".join(matrix.role for matrix in self.matrices)
+
 
 class BlockView:
     """One block in float32 on a device, read from a checkpoint.

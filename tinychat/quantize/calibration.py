@@ -26,7 +26,7 @@ LENGTH = 512
 # Statistics of fewer tokens are noise for wide layers.
 FEW_TOKENS = 8192
 
-Source = str | Path | Sequence[str] | Sequence[Sequence[int]] | None
+CalibrationSource = str | Path | Sequence[str] | Sequence[Sequence[int]] | None
 """A file, texts, sequences of token ids, or None for the text that ships with tinychat."""
 
 
@@ -52,7 +52,7 @@ class Calibration:
 
 
 def prepare(
-    source: Source,
+    source: CalibrationSource,
     tokenizer: Tokenizer | None,
     vocab_size: int,
     max_positions: int,
@@ -95,7 +95,7 @@ def prepare(
     chosen = _draw(rows, tokens, seed)
     count = sum(map(len, chosen))
     warning = None
-    if count < min(tokens, FEW_TOKENS):
+    if count < FEW_TOKENS:
         warning = (
             f"only {count} tokens of calibration text; {FEW_TOKENS} or more give steadier results"
         )

@@ -19,14 +19,24 @@ from tinychat.checkpoint import Checkpoint
 from tinychat.config import ModelConfig, load_config
 from tinychat.errors import ArgumentError, TinyChatError
 from tinychat.hub import resolve_model
-from tinychat.quantize.calibration import LENGTH, TOKENS, Calibration, Source, prepare
+from tinychat.memory import memory_errors
+from tinychat.quantize.calibration import (
+    LENGTH,
+    TOKENS,
+    Calibration,
+    CalibrationSource,
+    prepare,
+)
 from tinychat.quantize.gptq import Order
 from tinychat.quantize.grid import Grid
 from tinychat.quantize.layer import METHODS, GroupReport, Settings
-from tinychat.quantize.run import Progress, Run, Start
+from tinychat.quantize.run import REPORT, Progress, Run, Start
 from tinychat.quantize.sampled import sample_text
 from tinychat.quantize.workspace import Workspace
 from tinychat.tokenizer import Tokenizer
+
+# Where memory runs out half-way.
+WAY_OUT = "fewer calibration tokens take less, and the same call goes on where this one was"
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ def quantize(
     method: str = "awq",
     bits: int = 4,
     group_size: int = 128,
-    calibration: Source = None,
+    calibration: CalibrationSource = None,
     *,
     symmetric: bool = False,
     clip: bool = True,
@@ -72,6 +82,7 @@ def quantize(
     offline: bool = False,
     on_sample: Callable[[int, int], None] | None = None,
     on_start: Callable[[Start], None] | None = None,
+    on_step: Callable[[int, str], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Result:
     """Quantize the linears of every block and write a standard checkpoint.
@@ -99,6 +110,7 @@ def quantize(
         offline: never touch the network.
         on_sample: called with (tokens so far, tokens wanted) while the model makes up its text.
         on_start: called once, when everything is checked and the text is ready.
+        on_step: called with the number of a layer, from 1, and what is about to be done in it.
         progress: called after every layer.
     Raises:
         ArgumentError for settings that do not fit the model, an output that exists, a quantized
@@ -112,11 +124,6 @@ def quantize(
         raise ArgumentError(f"damping={damping}: expected more than 0 and less than 1")
     if tokens < 1:
         raise ArgumentError(f"tokens={tokens}: expected at least 1")
-    if act_order and (method not in ("gptq", "awq+gptq") or (method == "awq+gptq" and clip)):
-        raise ArgumentError(
-            "act_order is for method 'gptq', or 'awq+gptq' with clip=False: clipped ranges belong "
-            "to groups in their natural order"
-        )
     settings = Settings(
         method,
         Grid(bits, group_size, symmetric),
@@ -126,6 +133,8 @@ def quantize(
     )
     out = Path(out)
     if out.exists() or out.is_symlink():
+        if (out / REPORT).is_file():  # whole, so that its layers are of no more use
+            Workspace.discard(out)
         raise ArgumentError(f"{out} exists already; name a folder that does not")
     source = resolve_model(model, offline=offline)
     config = load_config(source)
@@ -135,7 +144,7 @@ def quantize(
     label = None
     try:
         run = Run(source, checkpoint, config, settings, _device(device))
-        with Workspace(out) as workspace:
+        with memory_errors("quantizing", WAY_OUT), Workspace(out) as workspace:
             text = None
             if settings.looks:
                 if calibration == "self":  # takes long, so what can be refused is refused before
@@ -145,7 +154,7 @@ def quantize(
                 text = _prepared(source, config, calibration, tokens, seed, label)
             run.check_memory([len(row) for row in text.sequences] if text else [])
             workspace.use_for(run.fingerprint(text, seed))
-            layers = run.layers(workspace, text, on_start, progress)
+            layers = run.layers(workspace, text, on_start, on_step, progress)
             run.write(out, workspace, text, seed, layers)
             workspace.remove()
         with Checkpoint.open(out) as written:
@@ -159,9 +168,10 @@ def quantize(
                 written.nbytes,
                 run.bits_per_weight(written),
             )
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:  # of writing; what cannot be read says so itself
+        path = getattr(error, "filename", None) or out
         reason = getattr(error, "strerror", None) or error
-        raise TinyChatError(f"cannot write {out}: {reason}") from None
+        raise TinyChatError(f"cannot write {path}: {reason}") from None
     finally:
         checkpoint.close()
 
@@ -175,7 +185,12 @@ def _device(name: str) -> torch.device:
 
 
 def _prepared(
-    source: Path, config: ModelConfig, given: Source, tokens: int, seed: int, label: str | None
+    source: Path,
+    config: ModelConfig,
+    given: CalibrationSource,
+    tokens: int,
+    seed: int,
+    label: str | None,
 ) -> Calibration:
     return prepare(
         given,

@@ -27,19 +27,17 @@ _MOST_DAMPING = 1.0
 
 @dataclass(frozen=True)
 class Order:
-    """The order that columns are rounded in.
+    """How columns are rounded in their order: those of large activations first, while most others
+    can still make up for them.
 
     Attributes:
         damping: share of the mean of the Hessian's diagonal that is added to it.
-        by_activation: columns of large activations first, while most others can still make up for
-            them.
         static_groups: the grids are chosen before anything is rounded, and a column keeps the group
-            of its place. Otherwise with `by_activation` a group is made of columns that are rounded
-            one after the other, and the weight carries their order.
+            of its place. Otherwise a group is made of columns that are rounded one after the other,
+            and the weight carries their order.
     """
 
     damping: float = 0.01
-    by_activation: bool = True
     static_groups: bool = True
 
 
@@ -62,16 +60,13 @@ def round_with_feedback(
     n, k = weight.shape
     width = grid.width(k, name)
     weight = weight.clone()
-    place = torch.arange(k, device=weight.device)
-    if order.by_activation:
-        place = torch.argsort(gram.diagonal(), descending=True, stable=True)
-    # A fresh grid is fitted when its group comes up, to what the weights have become by then.
-    fresh = not order.static_groups and limits is None
-    moved = fresh and order.by_activation
+    place = torch.argsort(gram.diagonal(), descending=True, stable=True)
+    # A grid is fitted when its group comes up, to what the weights have become by then.
+    moved = not order.static_groups and limits is None
     group_of = ((torch.arange(k) if moved else place.cpu()) // width).tolist()
     scales = torch.empty(n, k // width, device=weight.device)
     zeros = torch.empty_like(scales)
-    if not fresh:
+    if not moved:
         scales, zeros = _grids(weight.view(n, -1, width), limits, grid, name)
 
     weight = weight[:, place]
@@ -84,7 +79,7 @@ def round_with_feedback(
         errors = torch.empty(n, end - begin, device=weight.device)
         for j in range(begin, end):
             g = group_of[j]
-            if fresh and j % width == 0:
+            if moved and j % width == 0:
                 fitted = _grids(weight[:, None, j : j + width], None, grid, name)
                 scales[:, g], zeros[:, g] = fitted[0][:, 0], fitted[1][:, 0]
             scale, zero = scales[:, g], zeros[:, g]

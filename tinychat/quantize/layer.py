@@ -6,7 +6,7 @@ AWQ scales, clips and rounds; AWQ+GPTQ scales, clips and rounds with feedback.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tinychat.config import ModelConfig
+from tinychat.errors import ArgumentError
 from tinychat.quantize.awq import CANDIDATE_BUDGET, search_clips, search_scales
 from tinychat.quantize.block import BlockView, Group, Matrix, Piece
 from tinychat.quantize.format import LowBitWeight, dequantize
@@ -44,6 +45,7 @@ class Settings:
         clip: whether AWQ clips ranges after scaling.
         sequential: whether a block is calibrated on what the quantized blocks before it give,
             instead of the float ones.
+    Raises: ArgumentError for an order that the method cannot have.
     """
 
     method: str = "awq"
@@ -51,6 +53,14 @@ class Settings:
     clip: bool = True
     order: Order = field(default_factory=Order)
     sequential: bool = False
+
+    def __post_init__(self) -> None:
+        clipped = self.scales and self.clip
+        if self.act_order and (clipped or not self.feedback):
+            raise ArgumentError(
+                "--act-order (act_order) is for --method gptq, or awq+gptq with --no-clip "
+                "(clip=False): clipped ranges belong to groups in their natural order"
+            )
 
     @property
     def scales(self) -> bool:
@@ -64,6 +74,11 @@ class Settings:
     def looks(self) -> bool:
         """Whether the method looks at activations."""
         return self.method != "rtn"
+
+    @property
+    def act_order(self) -> bool:
+        """Whether groups are made in the order of rounding, so that the weight carries it."""
+        return not self.order.static_groups
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for metadata."""
@@ -105,7 +120,11 @@ def new_statistics(
 
 
 def quantize_block(
-    view: BlockView, seen: dict[str, Seen], settings: Settings, kept_float: Sequence[str] = ()
+    view: BlockView,
+    seen: dict[str, Seen],
+    settings: Settings,
+    kept_float: Sequence[str] = (),
+    on_step: Callable[[str], None] = lambda what: None,
 ) -> tuple[dict[str, LowBitWeight], list[GroupReport]]:
     """Quantize the matrices of a block; its norms and biases take up the scales.
 
@@ -113,6 +132,7 @@ def quantize_block(
         view: changed: its matrices become the values that their integers stand for.
         seen: of each input, from `BlockView.observe`; empty for method "rtn".
         kept_float: roles that are scaled but not rounded.
+        on_step: called with what is about to be done.
     Returns: module name -> weight, rows in the order of `view`; and a report for each group.
     """
     groups = [group for group in view.groups() if _rounded(group, kept_float)]
@@ -128,12 +148,14 @@ def quantize_block(
     if settings.scales:
         for group in groups:
             if reports[group.input].fallback is None:
+                on_step(f"scales of {group.names}")
                 _scale(group, seen[group.input], settings.grid, reports[group.input])
     weights: dict[str, LowBitWeight] = {}
     for group in groups:
         report, own = reports[group.input], seen.get(group.input)
         error = size = 0.0
         for matrix in _rounded(group, kept_float):
+            on_step(f"rounding {matrix.role}")
             plain = Settings("rtn", settings.grid)
             try:
                 rounded = _round(matrix, own, settings if report.fallback is None else plain)
@@ -238,7 +260,7 @@ def _relative(exact: Tensor, value: Tensor, seen: Seen | None) -> tuple[float, f
 def kept_sequences(lengths: Sequence[int], width: int) -> set[int]:
     """Which sequences are searched on: evenly spread, 4096 tokens in all, for wide models 2048.
 
-    A search runs a piece of the block 43 times, so the tokens it sees bound its cost; statistics
+    A search runs a piece of the block 26 times, so the tokens it sees bound its cost; statistics
     are of all of them.
 
     Args:
@@ -295,7 +317,7 @@ def _gram_block(k: int, settings: Settings) -> int:
 def trial(config: ModelConfig, settings: Settings, device: torch.device) -> None:
     """Take the largest steps of a block once, on numbers that mean nothing.
 
-    Raises: MemoryError or RuntimeError where the machine cannot.
+    Raises: what torch raises where memory is short.
     """
     n, k = max(config.block_matrices().values(), key=lambda shape: shape[0] * shape[1])
     weight = torch.linspace(-1, 1, k, device=device).repeat(n, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tinychat.files import write_whole
-from tinychat.jsonfile import open_regular
-from tinychat.quantize.workspace import to_disk
+from tinychat import limits
+from tinychat.files import to_disk, write_whole
+from tinychat.jsonfile import read_bytes
 
 SHARD_BYTES = 1 << 30
 COPIED = (
@@ -83,8 +82,7 @@ def copy_files(source: Path, folder: Path) -> None:
     """Copy the tokenizer's and the generation's files; never code."""
     for name in COPIED:
         if (source / name).exists():
-            with open_regular(source / name) as file, (folder / name).open("wb") as copy:
-                shutil.copyfileobj(file, copy)
+            write_whole(folder / name, read_bytes(source / name, limits.TOKENIZER_BYTES))
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,13 @@ import tinychat
 from tinychat import limits
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import ModelConfig, QuantizationConfig
-from tinychat.errors import ArgumentError, NotEnoughMemoryError
+from tinychat.errors import ArgumentError, CheckpointError, NotEnoughMemoryError
 from tinychat.families import FAMILIES
+from tinychat.files import to_disk
 from tinychat.jsonfile import read_json
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.loader import PACKED_PARTS, Loader
-from tinychat.memory import available_bytes, peak_bytes
+from tinychat.memory import available_bytes, memory_errors, peak_bytes
 from tinychat.nn.attention import PositionTables
 from tinychat.nn.rope import position_tables
 from tinychat.quantize.awq_format import AWQ_BITS, awq_config, to_awq_gemm
@@ -110,8 +113,7 @@ class Run:
         self._loader.check_names(strict=True)
         grid = settings.grid
         # Orders of columns have a place in the GPTQ layout only.
-        self.moves = settings.feedback and not settings.order.static_groups
-        self.awq = grid.bits == AWQ_BITS and not grid.symmetric and not self.moves
+        self.awq = grid.bits == AWQ_BITS and not grid.symmetric and not settings.act_order
         self.format = "awq gemm" if self.awq else "gptq gptq_v2"
         self.kept_float = self._roles_that_do_not_fit()
         self.left = sorted({config.tensors[r].split("{i}.")[-1] for r in self.kept_float})
@@ -157,17 +159,17 @@ class Run:
         message = f"quantizing this model needs {need >> 20} MB"
         if available is not None and need > available:
             raise NotEnoughMemoryError(f"{message} and {available >> 20} MB are free")
-        try:
+        with memory_errors("trying its largest matrix", message):
             trial(self.config, self.settings, self.device)
-        except (MemoryError, RuntimeError):
-            raise NotEnoughMemoryError(
-                f"{message}; a trial on its largest layer ran out of memory"
-            ) from None
 
     def fingerprint(self, text: Calibration | None, seed: int) -> dict[str, Any]:
         """All that the result depends on."""
-        paths = sorted(p for p in self.source.iterdir() if p.suffix in (".safetensors", ".json"))
-        stats = {path.name: path.stat() for path in paths}
+        try:
+            kinds = (".safetensors", ".json")
+            paths = sorted(path for path in self.source.iterdir() if path.suffix in kinds)
+            stats = {path.name: path.stat() for path in paths}
+        except OSError as error:
+            raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from None
         return {
             "version": tinychat.__version__,
             "torch": torch.__version__,
@@ -185,6 +187,7 @@ class Run:
         workspace: Workspace,
         text: Calibration | None,
         on_start: Callable[[Start], None] | None,
+        on_step: Callable[[int, str], None] | None,
         progress: Callable[[Progress], None] | None,
     ) -> list[list[GroupReport]]:
         """Quantize every layer that is not done yet.
@@ -214,16 +217,19 @@ class Run:
         last = open_layers[-1] if open_layers else -1
         started, worked = time.monotonic(), 0
         for layer, reports in enumerate(finished):
+            step = partial(on_step or _silent, layer + 1)
             resumed = reports is not None
             if reports is None:
-                tensors, found = self._layer(layer, hidden, positions)
+                tensors, found = self._layer(layer, hidden, positions, step)
                 reports = [asdict(report) for report in found]
                 workspace.save(layer, tensors, reports)
                 worked += 1
             elif layer < last and hidden and not self.settings.sequential:
+                step("passing through")
                 view = BlockView(self.checkpoint, self.config, layer, positions, self.device)
                 view.observe(hidden, set(), {})
             if layer < last and hidden and self.settings.sequential:
+                step("passing through")
                 self._through_quantized(workspace.load(layer), layer, hidden, positions)
             done.append([GroupReport(**report) for report in reports])
             if progress is not None:
@@ -234,7 +240,11 @@ class Run:
         return done
 
     def _layer(
-        self, layer: int, hidden: list[Tensor], positions: PositionTables
+        self,
+        layer: int,
+        hidden: list[Tensor],
+        positions: PositionTables,
+        step: Callable[[str], None],
     ) -> tuple[dict[str, Tensor], list[GroupReport]]:
         """Quantize one block.
 
@@ -249,10 +259,11 @@ class Run:
         )
         seen = {}
         if self.settings.looks:
+            step("observing")
             seen = new_statistics(view, self.settings, self.kept_float)
             kept = kept_sequences([len(h) for h in hidden], self.config.hidden_size)
             view.observe(hidden, kept, seen, advance=not self.settings.sequential)
-        weights, reports = quantize_block(view, seen, self.settings, self.kept_float)
+        weights, reports = quantize_block(view, seen, self.settings, self.kept_float, step)
         return self._tensors_of(view, weights), reports
 
     def _tensors_of(
@@ -307,7 +318,7 @@ class Run:
             format=form,
             bits=grid.bits,
             group_size=grid.group_size,
-            desc_act=self.moves,
+            desc_act=self.settings.act_order,
         )
 
     # --- the output
@@ -338,6 +349,9 @@ class Run:
             write_json(partial / REPORT, record)
             copy_files(self.source, partial)
             partial.rename(out)
+            # Before the layers are deleted, as far as the system has that for folders.
+            with contextlib.suppress(OSError):
+                to_disk(out.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -374,7 +388,7 @@ class Run:
                 grid.bits,
                 grid.group_size,
                 sym=grid.symmetric,
-                desc_act=self.moves,
+                desc_act=self.settings.act_order,
                 left=self.left,
             )
         # What the kernels of other engines for these formats compute in.
@@ -382,6 +396,10 @@ class Run:
         values["torch_dtype"] = "float16"
         values.pop("auto_map", None)  # names files with code, which are not copied
         write_json(folder / "config.json", values)
+
+
+def _silent(layer: int, what: str) -> None:
+    """For who does not ask about steps."""
 
 
 class _Tensors:

@@ -6,23 +6,29 @@ A run that was killed goes on behind the last layer that it finished.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tinychat.errors import ArgumentError, TinyChatError
-from tinychat.files import blocks, lock, write_whole
+from tinychat.errors import ArgumentError, CheckpointError, TinyChatError
+from tinychat.files import blocks, lock, to_disk, write_whole
 
 SETTINGS = "settings.json"
 SAMPLED = "sampled.json"
+
+
+def workspace_of(out: Path) -> Path:
+    """Where the finished layers of an output lie."""
+    return out.parent / f".{out.name}.quantizing"
 
 
 class Workspace:
@@ -34,7 +40,7 @@ class Workspace:
     """
 
     def __init__(self, out: Path) -> None:
-        self.path = out.parent / f".{out.name}.quantizing"
+        self.path = workspace_of(out)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = (self.path / "lock").open("w")
         if not lock(self._lock):
@@ -88,11 +94,23 @@ class Workspace:
 
     def load(self, layer: int) -> dict[str, Tensor]:
         """The tensors of a finished layer."""
-        return load_file(self._tensors(layer))
+        path = self._tensors(layer)
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from None
 
     def remove(self) -> None:
         """Delete everything; the output has it now."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    @classmethod
+    def discard(cls, out: Path) -> None:
+        """Delete what a run left that ended between the output's name and its own end."""
+        with contextlib.suppress(OSError, TinyChatError):
+            if workspace_of(out).is_dir():
+                with cls(out) as left:
+                    left.remove()
 
     def rows(self, key: Mapping[str, Any]) -> list[list[int]]:
         """The sequences that `keep_rows` kept under an equal key; none under another."""
@@ -137,12 +155,6 @@ def _leaves(values: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         leaves |= _leaves(value) if isinstance(value, Mapping) else {key: value}
     return leaves
-
-
-def to_disk(path: Path) -> None:
-    """Return when the system has written a file out."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _sha256(path: Path, groups: object) -> str:
