@@ -29,6 +29,16 @@ WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
 SANITIZERS = "-fsanitize=address,undefined"
 FREE_BYTES_NEEDED = 100 << 20
 
+AVX512_VNNI = [
+    "-mavx2",
+    "-mfma",
+    "-mf16c",
+    "-mavx512f",
+    "-mavx512bw",
+    "-mavx512vl",
+    "-mavx512dq",
+    "-mavx512vnni",
+]
 # One row per ISA file beyond the scalar one: its flags, and a function that only a compiler and an
 # assembler which know it will take.
 X86_ISAS = {
@@ -38,17 +48,13 @@ X86_ISAS = {
         "__m256i f(__m256i a) { return _mm256_dpbusd_avx_epi32(a, a, a); }",
     ),
     "avx512_vnni": (
-        [
-            "-mavx2",
-            "-mfma",
-            "-mf16c",
-            "-mavx512f",
-            "-mavx512bw",
-            "-mavx512vl",
-            "-mavx512dq",
-            "-mavx512vnni",
-        ],
+        AVX512_VNNI,
         "__m512i f(__m512i a) { return _mm512_dpbusd_epi32(a, a, a); }",
+    ),
+    "amx": (
+        AVX512_VNNI,
+        '__m512i f(__m512i a) { asm volatile("tdpbsud %tmm1, %tmm2, %tmm0");'
+        " return _mm512_dpbusd_epi32(a, a, a); }",
     ),
 }
 

@@ -3,8 +3,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <string>
+#include <tuple>
+#include <vector>
+
 #include "arrays.h"
-#include "cpu/bandwidth.h"
+#include "cpu/ceilings.h"
 #include "cpu/memory.h"
 #include "cpu/plan.h"
 #include "cpu/select.h"
@@ -12,6 +16,17 @@
 namespace py = pybind11;
 using namespace tinychat;
 using namespace py::literals;
+
+namespace {
+
+OpLabel label_of(const MatmulArgs& args) {
+  const Packing& p = args.packing;
+  return {"matmul " + std::to_string(p.rows) + " x " + std::to_string(p.cols) + ", " +
+              std::to_string(p.bits) + " bits",
+          static_cast<double>(p.bytes()), 2.0 * args.tokens * p.rows * p.cols};
+}
+
+}  // namespace
 
 PYBIND11_MODULE(_cpu, module) {
   const py::call_guard<py::gil_scoped_release> no_gil;
@@ -34,7 +49,8 @@ PYBIND11_MODULE(_cpu, module) {
   py::enum_<DType>(module, "DType")
       .value("float32", DType::kFloat32)
       .value("float16", DType::kFloat16)
-      .value("bfloat16", DType::kBfloat16);
+      .value("bfloat16", DType::kBfloat16)
+      .value("int8", DType::kInt8);
   py::enum_<Activation>(module, "Activation")
       .value("silu", Activation::kSilu)
       .value("gelu", Activation::kGelu)
@@ -51,12 +67,20 @@ PYBIND11_MODULE(_cpu, module) {
   context.def("begin_record", &Context::begin_record);
   context.def("end_record", &Context::end_record);
   context.def("run", &Context::run, "plan"_a, no_gil);
+  context.def("begin_profile", &Context::begin_profile);
+  context.def("end_profile", [](Context& c) {
+    std::vector<std::tuple<std::string, std::int64_t, double, double, double>> entries;
+    for (const Profile::Entry& e : c.end_profile()) {
+      entries.emplace_back(e.label.name, e.calls, e.seconds, e.label.bytes, e.label.operations);
+    }
+    return entries;
+  });
 
   // --- add ---
   context.def(
       "add",
       [](Context& c, Address x, Address y, Address out, std::size_t n) {
-        c.submit(add, AddArgs{at<const float>(x), at<const float>(y), at<float>(out), n});
+        c.submit({"add"}, add, AddArgs{at<const float>(x), at<const float>(y), at<float>(out), n});
       },
       "x"_a, "y"_a, "out"_a, "n"_a, no_gil);
 
@@ -71,7 +95,7 @@ PYBIND11_MODULE(_cpu, module) {
                               at<float>(out),
                               tokens,
                               {bits, rows, cols, group}};
-        c.submit(matmul, args, matmul_scratch_bytes(args, c.threads()));
+        c.submit(label_of(args), matmul, args, matmul_scratch_bytes(c.isa(), args, c.threads()));
       },
       "x"_a, "weight"_a, "bias"_a, "out"_a, "tokens"_a, "bits"_a, "rows"_a, "cols"_a, "group"_a,
       no_gil);
@@ -80,8 +104,9 @@ PYBIND11_MODULE(_cpu, module) {
   context.def(
       "take_columns",
       [](Context& c, Address x, Address order, Address out, int rows, int cols) {
-        c.submit(take_columns, TakeColumnsArgs{at<const float>(x), at<const std::int32_t>(order),
-                                               at<float>(out), rows, cols});
+        c.submit({"take_columns"}, take_columns,
+                 TakeColumnsArgs{at<const float>(x), at<const std::int32_t>(order), at<float>(out),
+                                 rows, cols});
       },
       "x"_a, "order"_a, "out"_a, "rows"_a, "cols"_a, no_gil);
 
@@ -99,12 +124,13 @@ PYBIND11_MODULE(_cpu, module) {
   const auto packer = [](void (*op)(Team&, const Isa&, const PackArgs&) noexcept) {
     return [op](Context& c, Address codes, Address scales, Address zeros, int groups,
                 Address packed, int bits, int rows, int cols, int group) {
-      c.submit(op, PackArgs{at<std::uint8_t>(codes),
-                            at<std::uint16_t>(scales),
-                            at<std::uint8_t>(zeros),
-                            groups,
-                            at<std::uint8_t>(packed),
-                            {bits, rows, cols, group}});
+      c.submit({"pack"}, op,
+               PackArgs{at<std::uint8_t>(codes),
+                        at<std::uint16_t>(scales),
+                        at<std::uint8_t>(zeros),
+                        groups,
+                        at<std::uint8_t>(packed),
+                        {bits, rows, cols, group}});
     };
   };
   context.def("pack", packer(pack), "codes"_a, "scales"_a, "zeros"_a, "groups"_a, "packed"_a,
@@ -112,28 +138,32 @@ PYBIND11_MODULE(_cpu, module) {
   context.def("unpack", packer(unpack), "codes"_a, "scales"_a, "zeros"_a, "groups"_a, "packed"_a,
               "bits"_a, "rows"_a, "cols"_a, "group"_a, no_gil);
 
-  // --- read_bandwidth ---
+  // --- read_bandwidth, int8_rate ---
   context.def(
       "read_bandwidth",
       [](Context& c, std::size_t bytes, int repeats) {
         return read_bandwidth(c.pool(), c.isa(), bytes, repeats);
       },
       "bytes"_a, "repeats"_a, no_gil);
+  context.def(
+      "int8_rate", [](Context& c, int repeats) { return int8_rate(c.pool(), c.isa(), repeats); },
+      "repeats"_a, no_gil);
 
   // --- norm ---
   context.def(
       "rms_norm",
       [](Context& c, Address x, Address weight, Address residual, Address out, int rows, int cols,
          float eps) {
-        c.submit(rms_norm, RmsNormArgs{at<const float>(x), at<const float>(weight),
-                                       at<float>(residual), at<float>(out), rows, cols, eps});
+        c.submit({"rms_norm"}, rms_norm,
+                 RmsNormArgs{at<const float>(x), at<const float>(weight), at<float>(residual),
+                             at<float>(out), rows, cols, eps});
       },
       "x"_a, "weight"_a, "residual"_a, "out"_a, "rows"_a, "cols"_a, "eps"_a, no_gil);
   context.def(
       "layer_norm",
       [](Context& c, Address x, Address weight, Address bias, Address residual, Address out,
          int rows, int cols, float eps) {
-        c.submit(layer_norm,
+        c.submit({"layer_norm"}, layer_norm,
                  LayerNormArgs{at<const float>(x), at<const float>(weight), at<const float>(bias),
                                at<float>(residual), at<float>(out), rows, cols, eps});
       },
@@ -143,8 +173,9 @@ PYBIND11_MODULE(_cpu, module) {
   context.def(
       "embedding",
       [](Context& c, Address ids, Address table, DType dtype, Address out, int rows, int cols) {
-        c.submit(embedding, EmbeddingArgs{at<const std::int32_t>(ids), at<const std::byte>(table),
-                                          dtype, at<float>(out), rows, cols});
+        c.submit({"embedding"}, embedding,
+                 EmbeddingArgs{at<const std::int32_t>(ids), at<const std::byte>(table), dtype,
+                               at<float>(out), rows, cols});
       },
       "ids"_a, "table"_a, "dtype"_a, "out"_a, "rows"_a, "cols"_a, no_gil);
 
@@ -171,7 +202,7 @@ PYBIND11_MODULE(_cpu, module) {
                                  rotary_half,
                                  window,
                                  scale};
-        c.submit(attention, args, attention_scratch_bytes(args, c.threads()));
+        c.submit({"attention"}, attention, args, attention_scratch_bytes(args, c.threads()));
       },
       "qkv"_a, "keys"_a, "values"_a, "dtype"_a, "start"_a, "cos"_a, "sin"_a, "alibi"_a, "out"_a,
       "tokens"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "capacity"_a, "rotary_half"_a, "window"_a,
@@ -181,14 +212,15 @@ PYBIND11_MODULE(_cpu, module) {
   context.def(
       "activation",
       [](Context& c, Address x, Address scale, Address out, int rows, int cols, Activation kind) {
-        c.submit(activation, ActivationArgs{at<const float>(x), at<const float>(scale),
-                                            at<float>(out), rows, cols, kind});
+        c.submit({"activation"}, activation,
+                 ActivationArgs{at<const float>(x), at<const float>(scale), at<float>(out), rows,
+                                cols, kind});
       },
       "x"_a, "scale"_a, "out"_a, "rows"_a, "cols"_a, "kind"_a, no_gil);
   context.def(
       "gated_activation",
       [](Context& c, Address x, Address out, int rows, int cols, Activation kind) {
-        c.submit(gated_activation,
+        c.submit({"gated_activation"}, gated_activation,
                  ActivationArgs{at<const float>(x), nullptr, at<float>(out), rows, cols, kind});
       },
       "x"_a, "out"_a, "rows"_a, "cols"_a, "kind"_a, no_gil);

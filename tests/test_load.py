@@ -5,6 +5,7 @@ Every refusal is followed by a load and an answer in the same process.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -28,6 +29,7 @@ from tinychat import (
     ArgumentError,
     CheckpointError,
     ContextLengthError,
+    NotEnoughMemoryError,
     SamplingParams,
     TemplateError,
     TinyChatError,
@@ -193,6 +195,8 @@ def test_prompts_up_to_the_whole_context_and_one_more(llm: LLM, extra: int) -> N
     if extra > 0:
         with pytest.raises(ContextLengthError, match=f"{len(ids)} tokens.*{llm.max_context}"):
             llm.generate(ids, GREEDY)
+        with pytest.raises(ContextLengthError):
+            llm.stream(ids, GREEDY)  # before a piece is asked for; `evaluate` asks what fits
         return
     out = llm.generate(ids, GREEDY)
     assert out.stats.prompt_tokens == len(ids)
@@ -390,6 +394,51 @@ def test_too_little_memory_ends_with_4(
         assert main(["chat", str(sound), "--prompt", "x"]) == 4
     assert "1 MB are free" in capsys.readouterr().err
     assert main(["chat", str(sound), "--prompt", "x", "--max-new-tokens", "2"]) == 0
+
+
+def endless(*_: Any, **__: Any) -> torch.Tensor:
+    """Ask torch for what no machine has."""
+    return torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def test_memory_that_runs_out_while_loading_ends_with_4(
+    sound: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("tinychat.assembly.KVCache", endless)
+        assert main(["chat", str(sound), "--prompt", "x"]) == 4
+    error = capsys.readouterr().err
+    assert error.startswith("tinychat: memory ran out while loading the model (")
+    assert error.count("\n") == 1
+    assert main(["chat", str(sound), "--prompt", "x", "--max-new-tokens", "2"]) == 0
+
+
+def test_memory_that_runs_out_in_an_answer_leaves_the_model_usable(
+    llm: LLM, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [BOS, *PROMPT.encode()]
+    calls: list[Callable[[], Any]] = [
+        lambda: llm.generate(PROMPT, GREEDY),
+        lambda: llm.logits(ids),
+        lambda: llm.logprobs(ids),
+    ]
+    for call in calls:
+        with monkeypatch.context() as patch:
+            patch.setattr(llm.engine.model, "logits", endless)
+            with pytest.raises(NotEnoughMemoryError, match="memory ran out while evaluating"):
+                call()
+        assert llm.generate(PROMPT, GREEDY).text == expected
+
+
+def test_a_file_for_which_there_are_no_addresses_is_too_little_memory(
+    sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr("tinychat.checkpoint.mmap.mmap", refuse)
+    with pytest.raises(NotEnoughMemoryError, match="memory ran out while loading the model"):
+        tinychat.load(sound)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ GROUPS = {
     ),
     "kernels": ("kernels",),
     "model": ("nn", "cache", "memory", "sampler", "replay", "loader", "random_weights"),
-    "engine": ("engine",),
+    "engine": ("engine", "lookup"),
     "chat": ("assembly", "llm", "pieces", "__init__"),
     "evaluate": ("evaluate",),
     "front": ("cli", "bench", "__main__"),

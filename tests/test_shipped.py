@@ -80,7 +80,7 @@ def test_the_float_folder_equals_transformers(conversation: list[int]) -> None:
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx_vnni", "avx512_vnni"])
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx_vnni", "avx512_vnni", "amx"])
 def test_int4_kernels_lose_next_to_nothing(isa: str, conversation: list[int]) -> None:
     """Against the same integers multiplied in float32: int8 activations and the int8 head."""
     folder = resolve_model(None)
@@ -95,6 +95,14 @@ def test_int4_kernels_lose_next_to_nothing(isa: str, conversation: list[int]) ->
     with tinychat.load(folder, weights="fp32") as exact:
         expected = math.exp(loss(exact, conversation))
     assert found == pytest.approx(expected, rel=0.005)
+
+
+def test_an_int8_cache_loses_next_to_nothing(conversation: list[int]) -> None:
+    with tinychat.load(kv_cache="fp16") as exact, tinychat.load(kv_cache="int8") as rough:
+        assert rough.engine.cache.nbytes < 0.6 * exact.engine.cache.nbytes
+        found, expected = math.exp(loss(rough, conversation)), math.exp(loss(exact, conversation))
+    assert found == pytest.approx(expected, rel=0.005)
+    assert found != expected
 
 
 def test_both_folders_fit_their_size_and_widths() -> None:

@@ -52,7 +52,7 @@ def test_greedy_from_a_prompt(data: Path) -> None:
         assert [*prompt, *out.token_ids] == expected
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx_vnni", "avx512_vnni"])
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx_vnni", "avx512_vnni", "amx"])
 def test_perplexity_of_int4(isa: str, data: Path) -> None:
     folder = data / TINYSTORIES
     try:

@@ -18,7 +18,8 @@ from tinychat.kernels import Ops
 from tinychat.kernels.dispatch import select
 from tinychat.llm import LLM
 from tinychat.loader import HEADS, WEIGHTS, Source, load_model
-from tinychat.memory import choose_context, weight_bytes
+from tinychat.lookup import DEFAULT_DRAFT
+from tinychat.memory import choose_context, memory_errors, weight_bytes
 from tinychat.precision import FLOATS
 from tinychat.sampler import DEFAULTS, SamplingParams, check_bounds
 from tinychat.template import ChatTemplate
@@ -28,7 +29,7 @@ from tinychat.tokenizer import Tokenizer
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu"),
     "weights": WEIGHTS,
-    "kv_cache": ("auto", *FLOATS),
+    "kv_cache": ("auto", *FLOATS, "int8"),
     "lm_head": HEADS,
 }
 
@@ -44,6 +45,7 @@ def load(
     pack_cache: bool = True,
     offline: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    prompt_lookup: int | None = None,
 ) -> LLM:
     """Load a model.
 
@@ -52,7 +54,8 @@ def load(
         device: "auto" or "cpu"; this version has no CUDA backend.
         weights: "auto" as the checkpoint is; "fp32", "fp16", "bf16"; "int8", "int4" round a float
             checkpoint.
-        kv_cache: "fp32", "fp16", "bf16"; "auto" is fp32 for fp32 weights and fp16 otherwise.
+        kv_cache: "fp32", "fp16", "bf16", "int8"; "auto" is fp32 for fp32 weights and fp16
+            otherwise.
         max_context: tokens; default the model's own limit, or less where memory is short.
         threads: default one per physical core that this process may use.
         lm_head: "auto" (int8 with low-bit weights, else as the checkpoint is), "fp16" (as it is),
@@ -61,36 +64,43 @@ def load(
             copy.
         offline: never touch the network.
         progress: called with (matrices done, matrices in all) while loading.
+        prompt_lookup: tokens of the longest draft that is copied from earlier text and evaluated
+            ahead, which changes the speed and never the text; 0 for no drafts; default
+            `lookup.DEFAULT_DRAFT`. Off where a layer is in floating point, with a warning if asked
+            for.
     Raises: TinyChatError and its subclasses, see `tinychat.errors`.
     """
     check_choices(device=device, weights=weights, kv_cache=kv_cache, lm_head=lm_head)
     check_bounds("threads", threads, int, 1, limits.THREADS)
     check_bounds("max_context", max_context, int, 1, limits.POSITIONS)
+    check_bounds("prompt_lookup", prompt_lookup, int, 0, limits.DRAFT_TOKENS)
 
-    folder = resolve_model(model, offline=offline)
-    config = load_config(folder)
-    generation = load_generation_config(folder)
-    tokenizer = Tokenizer.load(folder, config.vocab_size)
-    template = ChatTemplate.load(folder, tokenizer) if tokenizer else None
-    checkpoint = Checkpoint.open(folder)
-    try:
-        return build(
-            checkpoint,
-            config,
-            select("cpu", threads=threads),
-            weights=weights,
-            kv_cache=kv_cache,
-            max_context=max_context,
-            lm_head=lm_head,
-            tokenizer=tokenizer,
-            template=template,
-            generation=generation,
-            progress=progress,
-            close=checkpoint.close,
-        )
-    except BaseException:
-        checkpoint.close()
-        raise
+    with memory_errors("loading the model", "lower-bit weights or a smaller max_context take less"):
+        folder = resolve_model(model, offline=offline)
+        config = load_config(folder)
+        generation = load_generation_config(folder)
+        tokenizer = Tokenizer.load(folder, config.vocab_size)
+        template = ChatTemplate.load(folder, tokenizer) if tokenizer else None
+        checkpoint = Checkpoint.open(folder)
+        try:
+            return build(
+                checkpoint,
+                config,
+                select("cpu", threads=threads),
+                weights=weights,
+                kv_cache=kv_cache,
+                max_context=max_context,
+                lm_head=lm_head,
+                tokenizer=tokenizer,
+                template=template,
+                generation=generation,
+                progress=progress,
+                prompt_lookup=prompt_lookup,
+                close=checkpoint.close,
+            )
+        except BaseException:
+            checkpoint.close()
+            raise
 
 
 def build(
@@ -106,6 +116,7 @@ def build(
     template: ChatTemplate | None = None,
     generation: GenerationDefaults | None = None,
     progress: Callable[[int, int], None] | None = None,
+    prompt_lookup: int | None = None,
     close: Callable[[], None] = lambda: None,
 ) -> LLM:
     """Make an `LLM` of any source of weights: a checkpoint, or random ones made in memory.
@@ -129,7 +140,10 @@ def build(
     if template is not None:
         template.max_output = limits.TEMPLATE_OUTPUT_PER_TOKEN * context
     vocab_size = min(config.vocab_size, tokenizer.vocab_size) if tokenizer else config.vocab_size
-    engine = Engine(model, cache, end_tokens(config, generation, tokenizer), vocab_size)
+    # torch adds up a few rows in another order than one row, so that a draft could change the text.
+    wanted = DEFAULT_DRAFT if prompt_lookup is None else prompt_lookup
+    draft = wanted if model.can_record else 0
+    engine = Engine(model, cache, end_tokens(config, generation, tokenizer), vocab_size, draft)
 
     def close_all() -> None:
         ops.close()
@@ -139,6 +153,9 @@ def build(
 
     defaults = defaults_from(generation) if generation else DEFAULTS
     warnings = generation.warnings if generation else ()
+    if prompt_lookup and not draft:
+        off = f"prompt_lookup={prompt_lookup} is off: it is for models of low-bit layers only"
+        warnings = (*warnings, off)
     return LLM(engine, config, tokenizer, template, defaults, summary, close_all, warnings)
 
 
@@ -152,7 +169,7 @@ def check_choices(**given: object) -> None:
 def kv_dtype_for(kv_cache: str, weights: str, config: ModelConfig) -> torch.dtype:
     """The cache's dtype: "auto" keeps fp32 weights exact and is fp16 for everything else."""
     if kv_cache != "auto":
-        return FLOATS[kv_cache]
+        return torch.int8 if kv_cache == "int8" else FLOATS[kv_cache]
     full = weights == "fp32" or (
         weights == "auto" and config.quantization is None and config.torch_dtype == "float32"
     )

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from tinychat.config import ModelConfig
+from tinychat.kernels.rows import row_width
 
 
 def kv_bytes_per_token(config: ModelConfig, dtype: torch.dtype) -> int:
     """Bytes that one token takes in the cache, all layers together."""
-    return 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
+    row = row_width(config.head_dim, dtype) * dtype.itemsize
+    return 2 * config.num_layers * config.num_kv_heads * row
 
 
 class KVCache:
@@ -27,8 +29,9 @@ class KVCache:
     """
 
     def __init__(self, config: ModelConfig, capacity: int, dtype: torch.dtype) -> None:
-        # [layer, k or v, G, S, D]; not zeroed: positions are written before they are read.
-        shape = (config.num_layers, 2, config.num_kv_heads, capacity, config.head_dim)
+        # [layer, k or v, G, S, row]; not zeroed: positions are written before they are read.
+        row = row_width(config.head_dim, dtype)
+        shape = (config.num_layers, 2, config.num_kv_heads, capacity, row)
         self._data = torch.empty(shape, dtype=dtype)
         self.bytes_per_token = kv_bytes_per_token(config, dtype)
         self.capacity = capacity
@@ -40,7 +43,7 @@ class KVCache:
         return self._data.numel() * self._data.element_size()
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of one layer, each [G, S, D], as views."""
+        """Keys and values of one layer, each [G, S, row], as views."""
         return self._data[index, 0], self._data[index, 1]
 
     def advance(self, count: int) -> None:

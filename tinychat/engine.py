@@ -18,8 +18,9 @@ from torch import Tensor
 
 from tinychat.cache import KVCache
 from tinychat.errors import ArgumentError, CheckpointError, ContextLengthError
+from tinychat.lookup import PromptLookup
 from tinychat.nn.decoder import Decoder
-from tinychat.replay import DecodeStep
+from tinychat.replay import DecodeSteps
 from tinychat.sampler import Sampler, SamplingParams, TokenLogprob
 
 # Tokens evaluated in one go: bounds the activations' memory and how long a cancel has to wait.
@@ -33,7 +34,8 @@ class Stats:
     """What one request cost. Times in seconds.
 
     `prefill_s` covers the prompt's evaluation, `ttft_s` the time from the call to the first token,
-    `decode_s` the tokens after the first.
+    `decode_s` the tokens after the first. `drafted_tokens` were guessed and evaluated ahead of
+    their turn, `accepted_tokens` of them were what came; see `tinychat.lookup`.
     """
 
     prompt_tokens: int = 0
@@ -42,6 +44,8 @@ class Stats:
     ttft_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def prefill_tokens_per_s(self) -> float:
@@ -88,16 +92,23 @@ class Engine:
         cache: its capacity is the context length.
         eos_token_ids: tokens that end a text.
         vocab_size: ids from here on are padding rows of the head and are never sampled.
+        prompt_lookup: tokens of the longest draft that is evaluated ahead, 0 for none. It is only
+            for a model whose rows do not depend on how many are evaluated together.
     """
 
     def __init__(
-        self, model: Decoder, cache: KVCache, eos_token_ids: Iterable[int], vocab_size: int
+        self,
+        model: Decoder,
+        cache: KVCache,
+        eos_token_ids: Iterable[int],
+        vocab_size: int,
+        prompt_lookup: int = 0,
     ) -> None:
         self.model, self.cache = model, cache
         self.eos_token_ids = frozenset(eos_token_ids)
-        self.vocab_size = vocab_size
+        self.vocab_size, self.prompt_lookup = vocab_size, prompt_lookup
         self._embedding_rows = model.embedding.shape[0]
-        self._step = DecodeStep(model, cache)
+        self._steps = DecodeSteps(model, cache)
         self._cached_ids: list[int] = []  # the ids behind the valid positions of the cache
         self.cancelled = threading.Event()
 
@@ -191,7 +202,7 @@ class Engine:
 
     def step(self, token: int) -> Tensor:
         """Append one token and return its logits [V], valid until the next step."""
-        logits = self._step(token, self.cache.length)
+        logits = self._steps([token])[0]
         self._advance([token])
         return logits
 
@@ -223,20 +234,33 @@ class Engine:
         limit = self.capacity - len(ids) + 1
         if params.max_new_tokens is not None:
             limit = min(limit, params.max_new_tokens)
+        lookup = PromptLookup(ids, self.prompt_lookup, self._steps.cost)
         first_token_at = 0.0
+        rows, draft = logits[None], list[int]()
         while True:
-            token, logprob = sampler(logits)
-            now = time.perf_counter()
-            stats.new_tokens += 1
-            if stats.new_tokens == 1:
-                first_token_at = now
-                stats.ttft_s = now - began
-            stats.decode_s = now - first_token_at
-            reason = self._finish_reason(token, stats.new_tokens, limit, params.ignore_eos)
-            yield Step(token, logprob, reason, stats, sampler.seed)
-            if reason is not None:
-                return
-            logits = self.step(token)
+            # Each row follows the token before it; the last one follows what nobody guessed.
+            for row, guess in zip(rows, [*draft, None], strict=True):
+                token, logprob = sampler(row)
+                now = time.perf_counter()
+                stats.new_tokens += 1
+                if stats.new_tokens == 1:
+                    first_token_at = now
+                    stats.ttft_s = now - began
+                stats.decode_s = now - first_token_at
+                stats.accepted_tokens += token == guess
+                lookup.push(token)
+                reason = self._finish_reason(token, stats.new_tokens, limit, params.ignore_eos)
+                yield Step(token, logprob, reason, stats, sampler.seed)
+                if reason is not None:
+                    return
+                if token != guess:
+                    break
+                self._advance([token])
+            # A step gives one token more than it was given guesses.
+            draft = lookup.draft(limit - stats.new_tokens - 1)
+            stats.drafted_tokens += len(draft)
+            rows = self._steps([token, *draft])
+            self._advance([token])
 
     def generate(self, ids: Sequence[int], params: SamplingParams) -> Response:
         """Run `stream` to its end."""

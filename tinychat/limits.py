@@ -39,6 +39,9 @@ NAMES = 4096  # entries of architectures
 # Kernels.
 THREADS = 256
 
+# Speculation.
+DRAFT_TOKENS = 15  # with the token before them, as many as the kernels hold in registers
+
 # Sampling.
 TEMPERATURE = 2.0
 REPETITION_PENALTY = (0.1, 10.0)

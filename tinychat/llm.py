@@ -16,6 +16,7 @@ from tinychat.config import ModelConfig
 from tinychat.engine import Engine
 from tinychat.errors import ArgumentError, TemplateError, TinyChatError, TokenizerError
 from tinychat.loader import Summary
+from tinychat.memory import memory_errors
 from tinychat.pieces import Output, Piece, TextAssembler, join
 from tinychat.sampler import DEFAULTS, SamplingParams
 from tinychat.template import ChatTemplate
@@ -189,7 +190,7 @@ class LLM:
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Logits [T, V] float32 after every one of `ids` [T], evaluated as a fresh sequence."""
         self._check_open()
-        with self._gate.hold():
+        with self._running():
             self.engine.check_prompt(ids)
             self.engine.reset()
             return torch.cat([self.engine.model.logits(h) for h in self.engine.hidden(ids)])
@@ -200,7 +201,7 @@ class LLM:
         As `logits`, a fresh sequence, but without ever holding the logits of many tokens.
         """
         self._check_open()
-        with self._gate.hold():
+        with self._running():
             return self.engine.logprobs(ids)
 
     # --- life
@@ -229,6 +230,13 @@ class LLM:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Have the engine for oneself; where memory runs out, that is a plain error."""
+        way_out = "a shorter prompt, or a model loaded with a smaller max_context, takes less"
+        with self._gate.hold(), memory_errors("evaluating", way_out):
+            yield
+
     def _check_open(self) -> None:
         if self._closed:
             raise TinyChatError("this model is closed; load it again")
@@ -253,7 +261,7 @@ class LLM:
     def _generate_pieces(
         self, ids: list[int], params: SamplingParams, at_start: bool
     ) -> Iterator[Piece]:
-        with self._gate.hold():
+        with self._running():
             self._check_open()
             assembler = TextAssembler(self._tokenizer, params.stop, at_start)
             try:

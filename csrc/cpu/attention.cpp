@@ -113,7 +113,7 @@ const float* head_of(const AttentionArgs& args, int token, int head) {
 
 std::size_t cache_offset(const AttentionArgs& args, int kv_head, int position) {
   const std::size_t row = static_cast<std::size_t>(kv_head) * args.capacity + position;
-  return row * args.head_dim * size_of(args.dtype);
+  return row * row_bytes(args.dtype, args.head_dim);
 }
 
 void append(const Isa& isa, const AttentionArgs& args, const Workspace& w, int token, int kv_head) {

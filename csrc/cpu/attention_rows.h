@@ -1,8 +1,9 @@
 // The vector part of attention: a few query rows of one kv head against a stretch of its cache,
 // block by block with the running softmax of flash attention (arXiv 2205.14135).
 //
-// Keys and values of 16 bits are converted in registers where a block is read for few rows, and
-// once into scratch where many rows share it.
+// Keys and values of 16 or 8 bits are converted in registers where a block is read for few rows,
+// and once into scratch where many rows share it. The scales of 8-bit ones are multiplied into the
+// scores and the weights, of which there are fewer than elements.
 #pragma once
 
 #include <type_traits>
@@ -46,19 +47,29 @@ inline void prefetch(const Element* elements, int n) {
   for (int i = 0; i < n; i += kLine) __builtin_prefetch(elements + i, 0, 2);
 }
 
+// Rows of a cache or of scratch: `width` elements that are read, a multiple of kLanes, and `stride`
+// from one row's start to the next one's.
+template <class Element>
+struct Rows {
+  const Element* first;
+  int width;
+  int stride;
+
+  const Element* row(int i) const { return first + static_cast<std::size_t>(i) * stride; }
+};
+
 // out[r][j] = q[r] · k[j] for R rows and n keys. A group of four that is not full repeats the last
 // key: the caller does not look at what it gave. `next`, if not null, is where keys will be read
 // after these.
 template <int R, class Element>
-inline void score_rows(const float* q, int stride, const Element* k, int k_stride, int n,
+inline void score_rows(const float* q, int stride, const Rows<Element>& k, int n,
                        const Element* next, float* out) {
   for (int j = 0; j < n; j += 4) {
-    if (next != nullptr) prefetch(next + static_cast<std::size_t>(j) * k_stride, 4 * k_stride);
+    if (next != nullptr) prefetch(next + static_cast<std::size_t>(j) * k.stride, 4 * k.stride);
     const Element* key[4];
-    for (int c = 0; c < 4; ++c)
-      key[c] = k + static_cast<std::size_t>(j + c < n ? j + c : n - 1) * k_stride;
+    for (int c = 0; c < 4; ++c) key[c] = k.row(j + c < n ? j + c : n - 1);
     Floats sums[R][4] = {};
-    for (int d = 0; d < k_stride; d += kLanes) {
+    for (int d = 0; d < k.width; d += kLanes) {
       Floats keys[4];
       for (int c = 0; c < 4; ++c) keys[c] = load(key[c] + d);
       for (int r = 0; r < R; ++r) {
@@ -72,9 +83,9 @@ inline void score_rows(const float* q, int stride, const Element* k, int k_strid
   }
 }
 
-// acc[r][0..C vectors] += sum over j of weights[r][j] · v[j].
+// acc[r][0..C vectors] += sum over j of weights[r][j] · v[j], from column d of v on.
 template <int R, int C, class Element>
-inline void add_values(const float* weights, const Element* v, int v_stride, int n, float* acc,
+inline void add_values(const float* weights, const Rows<Element>& v, int d, int n, float* acc,
                        int stride) {
   Floats sums[R][C];
   for (int r = 0; r < R; ++r) {
@@ -83,7 +94,7 @@ inline void add_values(const float* weights, const Element* v, int v_stride, int
   for (int j = 0; j < n; ++j) {
     Floats values[C];
     for (int c = 0; c < C; ++c) {
-      values[c] = load(v + static_cast<std::size_t>(j) * v_stride + c * kLanes);
+      values[c] = load(v.row(j) + d + c * kLanes);
     }
     for (int r = 0; r < R; ++r) {
       for (int c = 0; c < C; ++c) sums[r][c] += weights[r * kKeyBlock + j] * values[c];
@@ -97,26 +108,26 @@ inline void add_values(const float* weights, const Element* v, int v_stride, int
 // The same for all columns of v. Memory is read fastest in order, so that whole rows, if they fit,
 // come before more query rows at once.
 template <int R, class Element>
-inline void add_value_rows(const float* weights, const Element* v, int v_stride, int n, float* acc,
+inline void add_value_rows(const float* weights, const Rows<Element>& v, int n, float* acc,
                            int stride) {
   if constexpr (R > 2) {
-    if (v_stride >= 8 * kLanes) {
-      add_value_rows<2>(weights, v, v_stride, n, acc, stride);
-      add_value_rows<R - 2>(weights + 2 * kKeyBlock, v, v_stride, n, acc + 2 * stride, stride);
+    if (v.width >= 8 * kLanes) {
+      add_value_rows<2>(weights, v, n, acc, stride);
+      add_value_rows<R - 2>(weights + 2 * kKeyBlock, v, n, acc + 2 * stride, stride);
       return;
     }
   }
   int d = 0;
   if constexpr (8 * R <= kAccumulators) {
-    for (; d + 8 * kLanes <= v_stride; d += 8 * kLanes) {
-      add_values<R, 8>(weights, v + d, v_stride, n, acc + d, stride);
+    for (; d + 8 * kLanes <= v.width; d += 8 * kLanes) {
+      add_values<R, 8>(weights, v, d, n, acc + d, stride);
     }
   }
-  for (; d + 4 * kLanes <= v_stride; d += 4 * kLanes) {
-    add_values<R, 4>(weights, v + d, v_stride, n, acc + d, stride);
+  for (; d + 4 * kLanes <= v.width; d += 4 * kLanes) {
+    add_values<R, 4>(weights, v, d, n, acc + d, stride);
   }
-  for (; d < v_stride; d += kLanes) {
-    add_values<R, 1>(weights, v + d, v_stride, n, acc + d, stride);
+  for (; d < v.width; d += kLanes) {
+    add_values<R, 1>(weights, v, d, n, acc + d, stride);
   }
 }
 
@@ -169,11 +180,32 @@ inline void update_softmax(float* scores, int n, int first, int begin, int end, 
   row->sum += sum(total);
 }
 
+// The scales of n rows, for rows that have some.
+template <class Element>
+struct RowScales {
+  static constexpr bool kAny = std::is_same<Element, Int8>::value;
+  float scales[kAny ? kKeyBlock : 1];
+
+  RowScales(const Rows<Element>& rows, int n) {
+    if constexpr (kAny) {
+      for (int j = 0; j < n; ++j) scales[j] = int8_scale(rows.row(j), rows.width);
+    }
+  }
+  void multiply(float* x, int n) const {
+    if constexpr (kAny) {
+      for_vectors(n, [&](int i, int lanes) {
+        store(x + i, load(x + i, lanes) * load(scales + i, lanes), lanes);
+      });
+    }
+  }
+};
+
 // All rows of the tile against n keys, the first of which stands at position `first`; `next` as in
 // score_rows.
 template <class Element>
-inline void attend_block(const AttentionTile& tile, const Element* k, const Element* v,
-                         int kv_stride, int first, int n, const Element* next) {
+inline void attend_block(const AttentionTile& tile, const Rows<Element>& k, const Rows<Element>& v,
+                         int first, int n, const Element* next) {
+  const RowScales<Element> key_scales(k, n), value_scales(v, n);
   for_row_groups(tile.rows, [&](int r, auto group) {
     constexpr int R = decltype(group)::value;
     AttentionRow* rows = tile.row + r;
@@ -185,16 +217,26 @@ inline void attend_block(const AttentionTile& tile, const Element* k, const Elem
     };
     const int seen = keys_up_to(rows[R - 1].position);  // positions do not fall from row to row
     if (seen == 0) return;
-    score_rows<R>(tile.q + r * tile.stride, tile.stride, k, kv_stride, seen,
-                  r == 0 ? next : nullptr, scores);
+    score_rows<R>(tile.q + r * tile.stride, tile.stride, k, seen, r == 0 ? next : nullptr, scores);
     for (int i = 0; i < R; ++i) {
       const int end = keys_up_to(rows[i].position);
       const int begin = tile.window > 0 ? keys_up_to(rows[i].position - tile.window) : 0;
+      key_scales.multiply(scores + i * kKeyBlock, seen);
       update_softmax(scores + i * kKeyBlock, seen, first, begin, end, rows + i,
                      acc + i * tile.stride, tile.stride);
+      value_scales.multiply(scores + i * kKeyBlock, seen);
     }
-    add_value_rows<R>(scores, v, kv_stride, seen, acc, tile.stride);
+    add_value_rows<R>(scores, v, seen, acc, tile.stride);
   });
+}
+
+// The rows of a tile's keys or values from `first` on.
+template <class Element>
+inline Rows<Element> cached_rows(const AttentionTile& tile, const void* start, int first) {
+  const int dim = tile.head_dim;
+  const int stride = static_cast<int>(row_bytes(tile.dtype, dim) / sizeof(Element));
+  const Element* rows = static_cast<const Element*>(start);
+  return {rows + static_cast<std::size_t>(first) * stride, dim, stride};
 }
 
 template <class Element>
@@ -202,27 +244,24 @@ inline void attend_elements(const AttentionTile& tile) {
   const int dim = tile.head_dim;
   const bool direct = dim % kLanes == 0 &&
                       (std::is_same<Element, float>::value || tile.rows < kRowsWorthConverting);
-  const Element* keys = static_cast<const Element*>(tile.keys);
-  const Element* values = static_cast<const Element*>(tile.values);
   for (int first = tile.begin; first < tile.end; first += kKeyBlock) {
     const int n = tile.end - first < kKeyBlock ? tile.end - first : kKeyBlock;
-    const Element* k = keys + static_cast<std::size_t>(first) * dim;
-    const Element* v = values + static_cast<std::size_t>(first) * dim;
+    const Rows<Element> k = cached_rows<Element>(tile, tile.keys, first);
+    const Rows<Element> v = cached_rows<Element>(tile, tile.values, first);
     if (direct) {
       const bool ahead =
-          first + kKeyBlock < tile.end && dim * sizeof(Element) >= kRowBytesWorthPrefetching;
-      const Element* next = ahead ? k + static_cast<std::size_t>(kKeyBlock) * dim : nullptr;
-      attend_block(tile, k, v, dim, first, n, next);
+          first + kKeyBlock < tile.end && row_bytes(tile.dtype, dim) >= kRowBytesWorthPrefetching;
+      attend_block(tile, k, v, first, n, ahead ? k.row(kKeyBlock) : nullptr);
       continue;
     }
     // Columns from head_dim to the stride stay zero from the tile's preparation.
     for (int j = 0; j < n; ++j) {
-      read_elements<Element>(k + static_cast<std::size_t>(j) * dim,
-                             tile.key_block + j * tile.stride, dim);
-      read_elements<Element>(v + static_cast<std::size_t>(j) * dim,
-                             tile.value_block + j * tile.stride, dim);
+      read_row(tile.dtype, k.row(j), tile.key_block + j * tile.stride, dim);
+      read_row(tile.dtype, v.row(j), tile.value_block + j * tile.stride, dim);
     }
-    attend_block<float>(tile, tile.key_block, tile.value_block, tile.stride, first, n, nullptr);
+    const Rows<float> keys{tile.key_block, tile.stride, tile.stride};
+    const Rows<float> values{tile.value_block, tile.stride, tile.stride};
+    attend_block<float>(tile, keys, values, first, n, nullptr);
   }
 }
 
@@ -234,6 +273,8 @@ void attend(const AttentionTile& tile) {
       return attend_elements<Float16>(tile);
     case DType::kBfloat16:
       return attend_elements<Bfloat16>(tile);
+    case DType::kInt8:
+      return attend_elements<Int8>(tile);
   }
 }
 

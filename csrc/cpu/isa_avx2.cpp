@@ -19,6 +19,37 @@ namespace {
 // not fit, so those are widened first.
 struct DotAvx2 {
   static constexpr bool kTwoChains = false;
+  static constexpr int kPanelTokens = 4;
+
+  // Of a step, in 16 bits where the codes allow it.
+  template <int kBits>
+  struct Products {
+    __m256i pairs = _mm256_setzero_si256();
+
+    void add(__m256i codes, __m256i quad, __m256i& dots) {
+      if constexpr (kBits <= 4) {
+        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes, quad));
+      } else {
+        dots = add_wide(dots, codes, quad);
+      }
+    }
+    void finish(__m256i& dots) const {
+      if constexpr (kBits <= 4) dots = add_pairs(dots, pairs);
+    }
+  };
+
+  static __m256i add_pairs(__m256i sum, __m256i pairs) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+
+  static __m256i add_wide(__m256i sum, __m256i codes, __m256i quad) {
+    const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(quad, 8), 8);
+    const __m256i odd = _mm256_srai_epi16(quad, 8);
+    const __m256i even_codes = _mm256_and_si256(codes, _mm256_set1_epi16(255));
+    const __m256i odd_codes = _mm256_srli_epi16(codes, 8);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even_codes, even));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(odd_codes, odd));
+  }
 
   template <int kBits, int kTokens>
   static void add_dots(__m256i& sum, __m256i&, const __m256i* codes, const std::int8_t* quads) {
@@ -30,17 +61,11 @@ struct DotAvx2 {
             _mm256_maddubs_epi16(codes[i], broadcast256(quads + i * kTokens * 4));
         pairs = _mm256_add_epi16(pairs, products);
       }
-      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+      sum = add_pairs(sum, pairs);
     } else {
 #pragma GCC unroll 8
       for (int i = 0; i < kStepQuads; ++i) {
-        const __m256i quad = broadcast256(quads + i * kTokens * 4);
-        const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(quad, 8), 8);
-        const __m256i odd = _mm256_srai_epi16(quad, 8);
-        const __m256i even_codes = _mm256_and_si256(codes[i], _mm256_set1_epi16(255));
-        const __m256i odd_codes = _mm256_srli_epi16(codes[i], 8);
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even_codes, even));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(odd_codes, odd));
+        sum = add_wide(sum, codes[i], broadcast256(quads + i * kTokens * 4));
       }
     }
   }
@@ -107,7 +132,7 @@ Isa avx2_isa() {
   // --- matmul ---
   isa.quantize_group = quantize_group;
   use_matmul<Vector256<DotAvx2>>(&isa);
-  // --- read_bandwidth ---
+  // --- read_bandwidth, int8_rate ---
   isa.sum_page = sum_page;
   // --- norm, embedding, attention, activation, sample ---
   use_vector_ops(&isa);

@@ -15,10 +15,10 @@
 
 namespace tinychat {
 
-// A few tokens' activations as matmul kernels read them: int8 with one scale per token and group.
+// Some tokens' activations as matmul kernels read them: int8 with one scale per token and group.
 struct TokenTile {
   int tokens;
-  const std::int8_t* codes;        // [padded K / 4, tokens, 4]
+  const std::int8_t* codes;        // [padded K / 4, tokens, 4], or as Isa::panel_codes says
   const float* scales;             // [groups, tokens]
   const std::int32_t* minus_sums;  // [groups, tokens], minus the sum of the group's codes
 };
@@ -28,14 +28,48 @@ struct TokenTile {
 using MatmulKernel = void(const Packing& packing, const std::uint8_t* tile, const TokenTile& x,
                           const float* bias, float* out, std::size_t out_stride);
 
+// A panel holds the codes of some groups of a tile of rows, each in a byte of its own: quad after
+// quad, a line of 64 bytes each, in which byte 4 r + j belongs to row r and input j of the quad.
+// Unpacked once, it is multiplied by many tokens.
+using UnpackKernel = void(const Packing& packing, const std::uint8_t* tile, int first_group,
+                          int groups, std::uint8_t* panel);
+
+// How many inputs of a row a panel holds at most: few enough that panels stay in the first level.
+inline constexpr int kPanelInputs = 512;
+// The most tiles of rows that a panel kernel takes at a time.
+inline constexpr int kMostPanelTiles = 2;
+
+// Panels of tiles of rows against a tile of tokens.
+struct PanelWork {
+  Packing packing;
+  const std::uint8_t* tiles[kMostPanelTiles];   // packed, for their scales and zeros
+  const std::uint8_t* panels[kMostPanelTiles];  // of `groups` groups from first_group on
+  int first_group;
+  int groups;
+  TokenTile x;  // of all groups
+  float* sums;  // [tokens, Isa::panel_tiles, 16], added to
+};
+using PanelKernel = void(const PanelWork& work);
+
+// How a panel kernel wants the codes of a TokenTile.
+enum class PanelCodes {
+  kByQuad,   // [padded K / 4, tokens, 4]
+  kByToken,  // [tokens, padded K]; what lies behind, up to a multiple of 16 tokens, may be read
+};
+
 // A group of activations whose largest magnitude is below this is rounded to zeros: 127 / magnitude
 // would overflow.
 inline constexpr float kSmallestRange = 1e-30f;
 
-// How embedding tables and the cache keep their elements.
-enum class DType { kFloat32, kFloat16, kBfloat16 };
+// How embedding tables and the cache keep their rows. A row of int8 has its scale behind it, a
+// float32; only the cache has such rows.
+enum class DType { kFloat32, kFloat16, kBfloat16, kInt8 };
 
-inline constexpr std::size_t size_of(DType dtype) { return dtype == DType::kFloat32 ? 4 : 2; }
+constexpr std::size_t row_bytes(DType dtype, int n) {
+  const auto elements = static_cast<std::size_t>(n);
+  if (dtype == DType::kInt8) return elements + sizeof(float);
+  return elements * (dtype == DType::kFloat32 ? 4 : 2);
+}
 
 enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
 
@@ -53,8 +87,8 @@ struct AttentionRow {
 // Query rows of one kv head against the keys begin..end of its cache.
 struct AttentionTile {
   DType dtype;
-  const void* keys;    // [capacity, head_dim]
-  const void* values;  // [capacity, head_dim]
+  const void* keys;    // [capacity] rows
+  const void* values;  // [capacity] rows
   int head_dim;
   int begin;
   int end;
@@ -71,7 +105,7 @@ struct AttentionTile {
 };
 
 // Bounds what a matmul keeps on the stack for a tile of tokens.
-constexpr int kMostTokens = 16;
+inline constexpr int kMostTokens = 8;
 
 // Micro-kernels of one instruction set. An ISA starts from a smaller one's table and replaces what
 // it does better.
@@ -82,16 +116,26 @@ struct Isa {
   void (*add)(const float* x, const float* y, float* out, std::size_t n);
 
   // --- matmul ---
-  int max_tokens;  // the largest TokenTile that the kernels take, up to kMostTokens
+  int few_tokens;  // the largest TokenTile that `matmul` takes, up to kMostTokens
   // Rounds one group of one token: x [n], n <= group, to codes [group / 4, 4], `stride` bytes from
   // quad to quad; returns the scale and writes minus the sum of the codes. The scale of a
   // group that holds an infinity or a NaN is NaN, so that it shows in the product.
   float (*quantize_group)(const float* x, int n, int group, std::int8_t* codes, int stride,
                           std::int32_t* minus_sum);
   MatmulKernel* matmul[kMostBits + 1];  // by bits: 2, 3, 4 and 8
+  int panel_tiles;   // tiles of rows that multiply_panels takes, up to kMostPanelTiles
+  int panel_tokens;  // the largest TokenTile that it takes
+  PanelCodes panel_codes;
+  // Called by a thread before and after some panel products, if not null.
+  void (*begin_panels)(const Packing& packing);
+  void (*end_panels)();
+  UnpackKernel* unpack_panel[kMostBits + 1];
+  PanelKernel* multiply_panels[kMostBits + 1];
 
-  // --- read_bandwidth ---
+  // --- read_bandwidth, int8_rate ---
   std::uint64_t (*sum_page)(const std::byte* page);  // reads kPageBytes
+  // Multiplies and adds in the way of the fastest matmul; returns how often it did either.
+  std::int64_t (*multiply_registers)(int rounds);
 
   // --- norm ---
   // One row; x is added to a residual that is not null, and the sum is normalized.
@@ -101,7 +145,7 @@ struct Isa {
                          float* out, int n, float eps);
 
   // --- embedding ---
-  // n elements to float32 and back, rounded to nearest even.
+  // A row of n elements to float32 and back, rounded to nearest even.
   void (*read_row)(DType dtype, const void* x, float* out, int n);
   void (*write_row)(DType dtype, const float* x, void* out, int n);
 
@@ -127,6 +171,8 @@ Isa scalar_isa();
 Isa avx2_isa();
 Isa avx_vnni_isa();
 Isa avx512_vnni_isa();
+Isa amx_isa();
+Isa emulated_amx_isa();  // for tests: its tiles are in memory
 
 // --- add ---
 struct AddArgs {
@@ -146,7 +192,7 @@ struct MatmulArgs {
   int tokens;                  // T
   Packing packing;
 };
-std::size_t matmul_scratch_bytes(const MatmulArgs& args, int threads);
+std::size_t matmul_scratch_bytes(const Isa& isa, const MatmulArgs& args, int threads);
 void matmul(Team& team, const Isa& isa, const MatmulArgs& args) noexcept;
 
 // --- take_columns ---
@@ -209,8 +255,8 @@ void embedding(Team& team, const Isa& isa, const EmbeddingArgs& args) noexcept;
 // --- attention ---
 struct AttentionArgs {
   const float* qkv;           // [tokens, heads + 2 kv_heads, head_dim]
-  std::byte* keys;            // [kv_heads, capacity, head_dim], position start + t is written
-  std::byte* values;          // [kv_heads, capacity, head_dim]
+  std::byte* keys;            // [kv_heads, capacity] rows, position start + t is written
+  std::byte* values;          // [kv_heads, capacity] rows
   DType dtype;                // of keys and values
   const std::int32_t* start;  // [1]
   const float* cos;           // [capacity, rotary_half]

@@ -1,10 +1,13 @@
 // Ops run at once, or are recorded into a plan that replays them in one call: one wake-up of the
-// pool for all.
+// pool for all. Either way each can be timed.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cpu/ops.h"
@@ -12,15 +15,42 @@
 
 namespace tinychat {
 
-// A list of ops with their arguments. The memory they point to must outlive it; Python keeps the
-// tensors.
+// What a profile says of an op. Bytes and operations are of one call, 0 where nobody asks.
+struct OpLabel {
+  std::string name;
+  double bytes = 0;       // of weights that are read
+  double operations = 0;  // multiplications and additions
+};
+
+// Where the time goes, by the names of ops.
+class Profile {
+ public:
+  struct Entry {
+    OpLabel label;
+    std::int64_t calls = 0;
+    double seconds = 0;
+  };
+
+  void add(const OpLabel& label, double seconds);
+  std::vector<Entry> entries() const;
+
+ private:
+  std::map<std::string, Entry> by_name_;
+};
+
+// An op with its arguments.
+struct Step {
+  std::function<void(Team&, const Isa&)> run;
+  OpLabel label;
+};
+
+// A list of steps. The memory they point to must outlive it; Python keeps the tensors.
 class Plan {
  public:
-  using Step = std::function<void(Team&, const Isa&)>;
-
   void append(Step step, std::size_t scratch_bytes);
   std::size_t size() const { return steps_.size(); }
-  void run(ThreadPool& pool, const Isa& isa) const;
+  // Notes how long each step takes in a profile that is not null.
+  void run(ThreadPool& pool, const Isa& isa, Profile* profile) const;
 
  private:
   std::vector<Step> steps_;
@@ -39,23 +69,29 @@ class Context {
 
   void begin_record();
   std::shared_ptr<Plan> end_record();
-  void run(const Plan& plan) { plan.run(pool_, isa_); }
+  void run(const Plan& plan) { plan.run(pool_, isa_, profile_.get()); }
+
+  // Until end_profile every op that runs is timed.
+  void begin_profile();
+  std::vector<Profile::Entry> end_profile();
 
   // Runs the op now, or appends it to the plan being recorded. `scratch_bytes` is what its
   // team.scratch() holds. Ops are noexcept by type: a thread that threw inside a team would leave
   // the others at a barrier.
   template <class Args>
-  void submit(void (*op)(Team&, const Isa&, const Args&) noexcept, const Args& args,
+  void submit(OpLabel label, void (*op)(Team&, const Isa&, const Args&) noexcept, const Args& args,
               std::size_t scratch_bytes = 0) {
-    submit_step([op, args](Team& team, const Isa& isa) { op(team, isa, args); }, scratch_bytes);
+    const auto run = [op, args](Team& team, const Isa& isa) { op(team, isa, args); };
+    submit_step({run, std::move(label)}, scratch_bytes);
   }
 
  private:
-  void submit_step(Plan::Step step, std::size_t scratch_bytes);
+  void submit_step(Step step, std::size_t scratch_bytes);
 
   Isa isa_;
   ThreadPool pool_;
   std::shared_ptr<Plan> recording_;
+  std::unique_ptr<Profile> profile_;
 };
 
 }  // namespace tinychat

@@ -30,6 +30,7 @@ typedef float Floats __attribute__((vector_size(kLanes * 4)));
 typedef std::int32_t Ints __attribute__((vector_size(kLanes * 4)));
 typedef std::uint32_t Words __attribute__((vector_size(kLanes * 4)));
 typedef std::uint16_t Halves __attribute__((vector_size(kLanes * 2)));
+typedef std::int8_t Bytes __attribute__((vector_size(kLanes)));
 
 // Elements of a cache or table that are not float32.
 struct Float16 {
@@ -37,6 +38,9 @@ struct Float16 {
 };
 struct Bfloat16 {
   std::uint16_t bits;
+};
+struct Int8 {
+  std::int8_t code;
 };
 
 template <class To, class From>
@@ -192,6 +196,29 @@ inline Floats load(const Element* x) {
   Halves bits;
   std::memcpy(&bits, x, sizeof(bits));
   return to_floats(bits, Element{});
+}
+
+inline Floats to_floats(Bytes codes) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bits_as<__m128i>(codes)));
+#elif defined(__AVX2__)
+  return (Floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)&codes)));
+#else
+  return __builtin_convertvector(__builtin_convertvector(codes, Ints), Floats);
+#endif
+}
+
+// Codes, as floats.
+inline Floats load(const Int8* x) {
+  Bytes codes;
+  std::memcpy(&codes, x, sizeof(codes));
+  return to_floats(codes);
+}
+
+inline Floats load(const Int8* x, int n) {
+  Bytes codes{};
+  std::memcpy(&codes, x, static_cast<std::size_t>(n));
+  return to_floats(codes);
 }
 
 template <class Element>

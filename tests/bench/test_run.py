@@ -30,6 +30,18 @@ ROW_FIELDS = {
 }
 
 
+PROFILE = {
+    "phase": "decode",
+    "depth": 1024,
+    "tokens": 4,
+    "seconds": 0.040,
+    "ops": [
+        {"name": "matmul", "calls": 8, "seconds": 0.030, "bytes": 6e8, "operations": 3e9},
+        {"name": "add", "calls": 4, "seconds": 0.006, "bytes": 0.0, "operations": 0.0},
+    ],
+}
+
+
 def result(token_s: float = 0.01, prefill_s: float = 1.0, engine: str = "") -> WorkerResult:
     depths = [
         DepthSample(depth, prefill_s, prefill_s + token_s, [token_s] * 4, 100_000_000 + depth)
@@ -48,7 +60,9 @@ class FakeProcesses:
     def __call__(self, job: Job) -> dict[str, Any]:
         self.ran.append((job.engine, job.threads))
         if job.engine == "ceilings":
-            return {"read_gb_per_s": 20.0}
+            return {"read_gb_per_s": 20.0, "int8_gop_per_s": 900.0}
+        if job.engine == "profile":
+            return {"profiles": [PROFILE]}
         answer = next(self.answers[job.engine])
         if isinstance(answer, TinyChatError):
             raise answer
@@ -130,6 +144,24 @@ def test_an_engine_that_does_not_fit_is_skipped_with_its_reason() -> None:
     assert out["skipped"] == [reason]
     assert "skipped: transformers bf16: needs 30 GB" in to_table(out)
     assert seen[-1] == (7, 7) and seen == sorted(seen)
+
+
+def test_a_profile_is_taken_last_and_shown_with_what_it_leaves() -> None:
+    processes, seen = FakeProcesses(tinychat=[result()] * 2), []
+    out = benchmark([OURS], 2, processes, lambda *at: seen.append(at), profile=True)
+    assert processes.ran[-1] == ("profile", 2) and seen[-1] == (5, 5)
+    assert json.loads(to_json(out))["profiles"] == [PROFILE]
+    rows = [line.split() for line in to_table(out).splitlines()[-4:]]
+    assert rows == [
+        ["op", "calls", "ms", "of", "all", "GB/s", "GOP/s"],
+        ["matmul", "8", "30.00", "75.0%", "20.0", "100.0"],
+        ["add", "4", "6.00", "15.0%"],
+        ["outside", "the", "kernels", "4.00", "10.0%"],
+    ]
+    assert "decode of 4 tokens at depth 1024: 10 ms a token" in to_table(out)
+    assert "| matmul | 8 | 30.00 | 75.0% | 20.0 | 100.0 |" in to_markdown(out)
+    without, _ = run(1, tinychat=[result()])
+    assert without["profiles"] == [] and "where the time goes" not in to_table(without)
 
 
 def test_our_own_failure_and_a_missing_package_end_the_run() -> None:

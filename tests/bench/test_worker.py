@@ -18,7 +18,7 @@ from tests.tiny_models import TINY
 from tinychat.bench import worker
 from tinychat.bench.job import DepthSample, Job, WorkerResult, token_ids
 from tinychat.bench.run import run_job
-from tinychat.config import parse_config
+from tinychat.config import load_config, parse_config
 from tinychat.errors import ArgumentError, CheckpointError, NotEnoughMemoryError
 from tinychat.quantize.convert import quantize
 from tinychat.random_weights import RandomCheckpoint
@@ -102,7 +102,7 @@ def test_jobs_and_results_survive_the_pipe() -> None:
 
 def test_work_describes_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = FakeRunner()
-    monkeypatch.setattr(worker, "make_runner", lambda job: runner)
+    monkeypatch.setitem(worker.RUNNERS, "tinychat", lambda job: runner)
     result = WorkerResult.from_values(worker.work(JOB))
     assert (result.model, result.weights, result.threads) == ("fake", "int4 g128", 2)
     assert result.load_s == 0.25 and len(result.depths) == 2
@@ -177,7 +177,7 @@ def test_a_cached_prefix_changes_nothing(folder: Path, engine: str) -> None:
     if engine == "transformers":
         pytest.importorskip("transformers")
     job = replace(JOB, engine=engine, weights="bf16", folder=str(folder), shape=None)
-    runner: Any = worker.make_runner(job)
+    runner: Any = worker.RUNNERS[job.engine](job)
     assert runner.load_s > 0 and runner.note == "" and runner.threads == 2
     ids = token_ids(10, runner.vocab_size)
 
@@ -255,3 +255,21 @@ def test_memory_that_is_not_there_is_refused_before_it_is_taken(
     monkeypatch.setattr(hf, "available_bytes", lambda: 200 << 20)
     with pytest.raises(NotEnoughMemoryError, match=r"needs 256 MB .* 200 MB are free"):
         hf.TransformersRunner(replace(JOB, engine="transformers", weights="bf16"))
+
+
+def test_a_profile_covers_prefill_and_decode_at_every_depth(folder: Path) -> None:
+    job = replace(JOB, engine="profile", folder=str(folder), shape=None)
+    profiles = worker.work(job)["profiles"]
+    assert [(p["phase"], p["depth"], p["tokens"]) for p in profiles] == [
+        *(("prefill", 0, 6), ("decode", 0, 3)),
+        *(("prefill", 4, 6), ("decode", 4, 3)),
+    ]
+    config = load_config(folder)
+    for profile in profiles:
+        calls = {op["name"].split()[0]: 0 for op in profile["ops"]}
+        for op in profile["ops"]:
+            calls[op["name"].split()[0]] += op["calls"]
+        steps = 1 if profile["phase"] == "prefill" else 3
+        assert calls["attention"] == steps * config.num_layers
+        assert calls["matmul"] == steps * (4 * config.num_layers + 1)
+        assert 0 < sum(op["seconds"] for op in profile["ops"]) < profile["seconds"]

@@ -26,7 +26,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     def answer(job: Job) -> dict[str, Any]:
         ran.append(job)
         if job.engine == "ceilings":
-            return {"read_gb_per_s": 20.0}
+            return {"read_gb_per_s": 20.0, "int8_gop_per_s": 900.0}
         sample = {"prefill_s": 1.0, "ttft_s": 1.1, "token_s": [0.1], "bytes_per_token": 10}
         return {
             **{"model": "m", "weights": job.weights, "threads": 2, "isa": "cpu-x", "load_s": 1.0},
@@ -66,6 +66,11 @@ def test_load_flags_reach_the_engine() -> None:
     assert job.weights == "int8"
     assert job.load["lm_head"] == "int4" and job.load["kv_cache"] == "bf16"
     assert job.load["max_context"] == 2048
+
+
+def test_drafts_have_no_part_in_a_benchmark() -> None:
+    with pytest.raises(ArgumentError, match="--prompt-lookup"):
+        jobs("--shape", "smollm2-135m", "--prompt-lookup", "0")
 
 
 def test_a_folder_is_found_before_anything_runs(data: Path) -> None:

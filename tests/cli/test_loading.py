@@ -64,7 +64,7 @@ def test_every_argument_of_load_is_a_flag() -> None:
 
 def test_load_flags() -> None:
     words = "chat m --device cpu --weights int4 --kv-cache fp16 --max-context 4k --threads 2"
-    words += " --lm-head int8 --no-pack-cache --offline"
+    words += " --lm-head int8 --no-pack-cache --offline --prompt-lookup 3"
     assert load_arguments(build_parser().parse_args(words.split())) == {
         "model": "m",
         "device": "cpu",
@@ -75,4 +75,5 @@ def test_load_flags() -> None:
         "lm_head": "int8",
         "pack_cache": False,
         "offline": True,
+        "prompt_lookup": 3,
     }

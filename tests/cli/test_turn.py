@@ -121,6 +121,8 @@ def test_statistics() -> None:
     )
     assert statistics(Answer("", "cancelled"), 8192) == ""
     assert "1 token ·" in statistics(Answer("x", "stop", Stats(new_tokens=1)), 8)
+    guessed = Stats(new_tokens=61, drafted_tokens=40, accepted_tokens=32)
+    assert "61 tokens (32 of 40 guesses right) ·" in statistics(Answer("x", "stop", guessed), 99)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tinychat.errors import ArgumentError
 from tinychat.kernels import Ops
-from tinychat.kernels.dispatch import cpu_isas
 from tinychat.kernels.reference import ReferenceOps
 
-NATIVE = ("cpu-scalar", "cpu-avx2", "cpu-avx_vnni", "cpu-avx512_vnni")
+NATIVE = (
+    *("cpu-scalar", "cpu-avx2", "cpu-avx_vnni", "cpu-avx512_vnni", "cpu-amx"),
+    "cpu-emulated_amx",  # the kernel of "amx" over tiles in memory
+)
 THREADS = 2  # enough to share work out unevenly: the cases have odd numbers of rows and heads
 
 
@@ -47,10 +50,9 @@ def _open(name: str) -> Iterator[Ops]:
         return
     from tinychat.kernels.cpu import CpuOps
 
-    isa = name.removeprefix("cpu-")
-    reason = cpu_isas().get(isa, "not on this architecture")
-    if reason:
-        pytest.skip(f"{name}: {reason}")
-    cpu = CpuOps(isa=isa, threads=THREADS)
+    try:
+        cpu = CpuOps(isa=name.removeprefix("cpu-"), threads=THREADS)
+    except ArgumentError as error:
+        pytest.skip(str(error))
     yield cpu
     cpu.close()

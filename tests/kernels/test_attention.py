@@ -20,6 +20,7 @@ from tinychat.errors import KernelError
 from tinychat.kernels import AttentionShape, Ops
 from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.reference import ReferenceOps
+from tinychat.kernels.rows import from_rows, to_rows
 
 # Float32 sums of a few hundred terms, and an exp good to 2e-7 on scores of some units.
 TOLERANCE = 2e-6
@@ -107,8 +108,9 @@ class Inputs:
         if case.rotated:
             angles = torch.rand(capacity, case.rotated // 2) * 6.3
             rope = (angles.cos(), angles.sin())
-        keys, values = torch.randn(2, case.kv_heads, capacity, case.head_dim).to(dtype)
+        keys, values = torch.randn(2, case.kv_heads, capacity, case.head_dim)
         keys[:, case.start :] = values[:, case.start :] = torch.nan
+        keys, values = to_rows(keys, dtype), to_rows(values, dtype)
         return Inputs(
             qkv=torch.randn(case.tokens, (case.heads + 2 * case.kv_heads) * case.head_dim),
             keys=keys,
@@ -152,7 +154,8 @@ def expected_output(case: Case, inputs: Inputs) -> Tensor:
     q = rotate(heads[:, : case.heads], case, inputs).transpose(0, 1)
     group = case.heads // case.kv_heads
     keys, values = (
-        t[:, :end].double().repeat_interleave(group, dim=0) for t in (inputs.keys, inputs.values)
+        from_rows(t[:, :end]).double().repeat_interleave(group, dim=0)
+        for t in (inputs.keys, inputs.values)
     )
     distance = torch.arange(end) - torch.arange(case.start, end).unsqueeze(1)  # j - i
     visible = distance <= 0
@@ -182,6 +185,42 @@ def test_against_float64(ops: Ops, case: Case, dtype: torch.dtype) -> None:
         assert torch.equal(cache[:, : case.start], old[:, : case.start])
         assert cache[:, case.start + case.tokens :].isnan().all()
     assert relative_error(out, expected_output(case, inputs)) < TOLERANCE
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_int8_rows(ops: Ops, case: Case) -> None:
+    """New rows are rounded to within half a step of their own scale, and attended to as they are
+    then; nothing else of the cache is touched.
+    """
+    inputs = Inputs.of(case, torch.int8)
+    before = inputs.copy()
+    out = inputs.run(ops, case)
+
+    written = slice(case.start, case.start + case.tokens)
+    for cache, old, exact in zip(
+        (inputs.keys, inputs.values),
+        (before.keys, before.values),
+        expected_rows(case, inputs),
+        strict=True,
+    ):
+        step = exact.abs().amax(dim=-1, keepdim=True) / 127
+        wrong = (from_rows(cache[:, written]) - exact).abs()
+        assert bool((wrong <= 0.501 * step).all())
+        assert torch.equal(cache[:, : case.start], old[:, : case.start])
+        assert torch.equal(cache[:, case.start + case.tokens :], old[:, case.start + case.tokens :])
+    assert relative_error(out, expected_output(case, inputs)) < TOLERANCE
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_int8_rows_of_what_is_not_finite_are_all_nan(ops: Ops, value: float) -> None:
+    case = Case(2, 2, 1, 16)
+    inputs = Inputs.of(case, torch.int8)
+    inputs.qkv[1, 2 * 16 + 3] = value  # of the second token's key
+    out = inputs.run(ops, case)
+    assert out[0].isfinite().all() and out[1].isnan().all()
+    assert from_rows(inputs.keys[0, 1]).isnan().all()
+    zeros = replace(Inputs.of(case, torch.int8), qkv=torch.zeros_like(inputs.qkv))
+    assert torch.equal(zeros.run(ops, case), torch.zeros(2, 32))
 
 
 @pytest.mark.parametrize("case", CASES[::3], ids=str)
@@ -217,6 +256,44 @@ def test_chunks_and_tokens_give_what_the_whole_gives(
     assert relative_error(torch.cat(rows), expected) < TOLERANCE
     assert torch.equal(parts.keys[:, :40], inputs.keys[:, :40])
     assert torch.equal(parts.values[:, :40], inputs.values[:, :40])
+
+
+FEW_TOKENS = (
+    *(case for case in CASES if 2 <= case.tokens <= 17),
+    Case(5, 3, 1, 64, start=190, rotated=64),  # in stretches, across a block
+    Case(5, 9, 3, 64, start=60, rotated=64, window=70),  # across a block, the window too
+    Case(16, 8, 4, 80, start=250, rotated=20, alibi=True),
+)
+
+
+@pytest.mark.parametrize("recorded", (False, True))
+@pytest.mark.parametrize("case", FEW_TOKENS, ids=str)
+def test_tokens_with_a_position_each_are_bit_for_bit_what_they_are_alone(
+    ops: Ops, case: Case, recorded: bool
+) -> None:
+    if recorded and not ops.can_record:
+        pytest.skip(f"{ops.name} cannot record")
+    inputs = Inputs.of(case, torch.float16)
+    alone = inputs.copy()
+    positions = torch.arange(case.start, case.start + case.tokens, dtype=torch.int32)
+    rows = [
+        replace(alone, qkv=row, start=position).run(ops, case)
+        for row, position in zip(inputs.qkv.split(1), positions.split(1), strict=True)
+    ]
+    if recorded:
+        inputs.start = positions - case.start
+        with ops.record() as plan:
+            out = inputs.run(ops, case)
+        inputs.start.copy_(positions)
+        plan.run()
+    else:
+        inputs.start = positions
+        out = inputs.run(ops, case)
+    assert torch.equal(out, torch.cat(rows))
+    end = case.start + case.tokens
+    assert torch.equal(inputs.keys[:, :end], alone.keys[:, :end])
+    assert torch.equal(inputs.values[:, :end], alone.values[:, :end])
+    assert inputs.keys[:, end:].isnan().all()
 
 
 @pytest.mark.parametrize("tokens", (1, 20))
@@ -338,6 +415,13 @@ def test_refusals(ops: Ops) -> None:
         r"start of attention has shape \[\]": change(start=inputs.start[0]),
         "start of attention is 8, expected 0 to 7": change(start=torch.tensor([8]).int()),
         "start of attention is -1": change(start=torch.tensor([-1]).int()),
+        r"start of attention has shape \[2\], expected \[3\]": change(start=torch.arange(2).int()),
+        r"start of attention is \[2, 4, 3\], expected a run": change(
+            start=torch.tensor([2, 4, 3]).int()
+        ),
+        "start of attention is 8, expected 0 to 7: 3 tokens": change(
+            start=torch.arange(8, 11).int()
+        ),
         r"cos of attention has shape \[9, 4\], expected at least 10": change(
             rope=(cos[:9], sin[:9])
         ),

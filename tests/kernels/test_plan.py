@@ -139,7 +139,41 @@ def test_a_missing_extension_is_one_plain_line(monkeypatch: pytest.MonkeyPatch) 
         dispatch.select()
 
 
-def test_read_bandwidth_is_a_positive_number(native: CpuOps) -> None:
+def test_ceilings_are_positive_numbers(native: CpuOps) -> None:
     assert native.read_bandwidth(1 << 20, 2) > 0
     with pytest.raises(ArgumentError, match="nbytes=0"):
         native.read_bandwidth(0, 1)
+    assert native.int8_rate(1) > 0
+    with pytest.raises(ArgumentError, match="repeats=0"):
+        native.int8_rate(0)
+
+
+def test_a_profile_counts_what_ran_and_what_was_replayed(native: CpuOps) -> None:
+    weight = native.pack(round_to_nearest(torch.randn((48, 64)), Grid(4, 32)))
+    x = torch.randn((3, 64))
+    with native.record() as plan:
+        native.matmul(native.add(x, x), weight)
+    native.add(x, x)  # not inside
+    with native.profile() as times:
+        native.add(x, x)
+        for _ in range(4):
+            plan.run()
+        assert not times
+    by_name = {time.name: time for time in times}
+    assert set(by_name) == {"add", "matmul 48 x 64, 4 bits"}
+    assert by_name["add"].calls == 5 and by_name["add"].operations == 0
+    product = by_name["matmul 48 x 64, 4 bits"]
+    assert product.calls == 4
+    assert product.operations == 4 * 2 * 3 * 48 * 64
+    assert product.bytes == 4 * weight.nbytes
+    assert all(time.seconds > 0 for time in times)
+    assert [time.seconds for time in times] == sorted((t.seconds for t in times), reverse=True)
+
+
+def test_profiles_do_not_nest_and_end_with_an_error(native: CpuOps) -> None:
+    x = torch.ones((1, 4))
+    with pytest.raises(KernelError, match="do not nest"), native.profile(), native.profile():
+        pass
+    with native.profile() as times:
+        native.add(x, x)
+    assert [time.calls for time in times] == [1]

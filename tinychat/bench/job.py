@@ -13,7 +13,8 @@ class Job:
     """One process's work.
 
     Attributes:
-        engine: "tinychat", "transformers", or "ceilings" for the machine's own limits.
+        engine: "tinychat", "transformers", "ceilings" for the machine's own limits, or "profile"
+            for where our own time goes.
         weights: as `tinychat.load` takes them; transformers runs "bf16".
         folder: a checkpoint, or None for random weights.
         shape: a name of `tinychat.shapes`, or None for the shape of `folder`.

@@ -28,13 +28,13 @@ class TinyChatRunner:
         llm = self._load(job)
         self.load_s = time.perf_counter() - began if job.shape is None else None
         self._engine = llm.engine
-        self._ops = llm.engine.model.ops
+        self.ops = llm.engine.model.ops
         self._recent = torch.empty(0, dtype=torch.int32)
         self._logits: Tensor | None = None
         self.model = job.shape or str(job.folder)
         self.weights = llm.summary.weights if llm.summary else job.weights
-        self.threads = self._ops.threads
-        self.isa = self._ops.name
+        self.threads = self.ops.threads
+        self.isa = self.ops.name
         self.note = NOTES.get(job.shape or "", "")
         self.vocab_size = llm.config.vocab_size
 
@@ -66,7 +66,7 @@ class TinyChatRunner:
 
     def choose(self) -> int:
         assert self._logits is not None
-        return self._ops.sample(self._logits, GREEDY, self._recent, 0.0)
+        return self.ops.sample(self._logits, GREEDY, self._recent, 0.0)
 
     def bytes_per_token(self, cached: float) -> int:
         return self._engine.model.nbytes + int(cached * self._engine.cache.bytes_per_token)

@@ -1,4 +1,7 @@
-"""The result of a benchmark as text: a table for people, Markdown, CSV, or one line of JSON."""
+"""The result of a benchmark as text: a table for people, Markdown, CSV, or one line of JSON.
+
+CSV has the rows alone; the profiles are in all others.
+"""
 
 from __future__ import annotations
 
@@ -47,24 +50,18 @@ def to_csv(result: Mapping[str, Any]) -> str:
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """A Markdown table between what was measured on and what the rows mean together."""
-    cells = _cells(result)
-    lines = ["| " + " | ".join(line) + " |" for line in cells]
-    lines.insert(1, "|" + "---|" * len(cells[0]))
-    return "\n".join([*_before(result), "", *lines, "", *_after(result)])
+    parts = [*_before(result), "", *_markdown(_cells(result)), "", *_after(result)]
+    for profile in result["profiles"]:
+        parts += ["", _profile_title(profile), "", *_markdown(_profile_cells(profile))]
+    return "\n".join(parts)
 
 
 def to_table(result: Mapping[str, Any]) -> str:
     """Aligned columns between what was measured on and what the rows mean together."""
-    cells = _cells(result)
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    ]
-    return "\n".join([*_before(result), "", *lines, "", *_after(result)])
+    parts = [*_before(result), "", *_aligned(_cells(result), left=2), "", *_after(result)]
+    for profile in result["profiles"]:
+        parts += ["", _profile_title(profile), *_aligned(_profile_cells(profile), left=1)]
+    return "\n".join(parts)
 
 
 FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
@@ -73,6 +70,23 @@ FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "csv": to_csv,
     "md": to_markdown,
 }
+
+
+def _markdown(cells: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(line) + " |" for line in cells]
+    return [lines[0], "|" + "---|" * len(cells[0]), *lines[1:]]
+
+
+def _aligned(cells: list[list[str]], left: int) -> list[str]:
+    """Lines of columns as wide as they must be, the first `left` of them flush left."""
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
 
 
 def _cells(result: Mapping[str, Any]) -> list[list[str]]:
@@ -91,14 +105,46 @@ def _cell(value: Any, form: str) -> str:
     return f"{value / 1e6:.1f}" if form == "MB" else format(value, form)
 
 
+def _profile_title(profile: Mapping[str, Any]) -> str:
+    tokens, seconds = profile["tokens"], profile["seconds"]
+    return (
+        f"where the time goes, {profile['phase']} of {tokens} tokens at depth {profile['depth']}: "
+        f"{1000 * seconds / tokens:.3g} ms a token"
+    )
+
+
+def _profile_cells(profile: Mapping[str, Any]) -> list[list[str]]:
+    """The ops of one profile, and what is left for everything else."""
+    table = [["op", "calls", "ms", "of all", "GB/s", "GOP/s"]]
+    inside = 0.0
+    for op in profile["ops"]:
+        seconds = op["seconds"]
+        inside += seconds
+        rates = (op["bytes"] / seconds / 1e9, op["operations"] / seconds / 1e9)
+        table.append(
+            [
+                op["name"],
+                str(op["calls"]),
+                f"{1000 * seconds:.2f}",
+                f"{seconds / profile['seconds']:.1%}",
+                *(f"{rate:.1f}" if rate else "" for rate in rates),
+            ]
+        )
+    rest = profile["seconds"] - inside
+    share = f"{rest / profile['seconds']:.1%}"
+    table.append(["outside the kernels", "", f"{1000 * rest:.2f}", share, "", ""])
+    return table
+
+
 def _before(result: Mapping[str, Any]) -> list[str]:
     machine, row = result["machine"], result["rows"][0]
     commit = result["tinychat"]["commit"]
     return [
         f"{row['model']}: prompt of {row['prompt_tokens']} tokens, then {row['new_tokens']} more",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['kernels']}; memory reads at "
-        f"{result['ceilings']['read_gb_per_s']:.1f} GB/s; tinychat {result['tinychat']['version']}"
-        + (f" at {commit[:10]}" if commit else ""),
+        f"{result['ceilings']['read_gb_per_s']:.1f} GB/s, int8 arithmetic "
+        f"{result['ceilings']['int8_gop_per_s']:.0f} GOP/s; tinychat "
+        f"{result['tinychat']['version']}" + (f" at {commit[:10]}" if commit else ""),
     ]
 
 

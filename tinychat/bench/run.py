@@ -39,18 +39,21 @@ METRICS = (
     "anonymous_memory_mb",
 )
 RunJob = Callable[[Job], dict[str, Any]]
+WORKER = (sys.executable, "-m", "tinychat.bench.worker")
 
 
-def run_job(job: Job) -> dict[str, Any]:
+def run_job(job: Job, command: Sequence[str] = WORKER) -> dict[str, Any]:
     """Run one job in a new process and return its answer.
 
+    Args:
+        command: starts a worker.
     Raises: the TinyChatError that it ended with; NotEnoughMemoryError if the system killed it.
     """
     root = str(Path(tinychat.__file__).resolve().parent.parent)
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
     with tempfile.TemporaryFile("w+", errors="replace") as noise:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tinychat.bench.worker"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=noise,
@@ -107,6 +110,7 @@ def benchmark(
     repeats: int,
     run: RunJob,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Measure every job `repeats` times, in turns.
 
@@ -115,13 +119,14 @@ def benchmark(
             they do not fit this machine.
         run: how a job becomes an answer, `run_job` outside of tests.
         progress: called with processes done and processes in all.
+        profile: take a profile of the first job, too.
     Returns: the JSON object of `tinychat bench`.
     Raises: what the first job raises; MissingPackageError of any.
     """
     ceilings: list[dict[str, float]] = []
     skipped: dict[int, str] = {}
     results: list[list[WorkerResult]] = [[] for _ in jobs]
-    total, done = repeats * (len(jobs) + 1), 0
+    total, done = repeats * (len(jobs) + 1) + profile, 0
 
     for _ in range(repeats):
         threads = results[0][0].threads if results[0] else jobs[0].threads
@@ -147,6 +152,11 @@ def benchmark(
             done += 1
             progress(done, total)
 
+    profiles: list[dict[str, Any]] = []
+    if profile:
+        asked = replace(jobs[0], engine="profile", threads=results[0][0].threads)
+        profiles = run(asked)["profiles"]
+        progress(total, total)
     limits = {key: [c[key] for c in ceilings] for key in ceilings[0]}
     read = statistics.median(limits["read_gb_per_s"])
     return {
@@ -162,6 +172,7 @@ def benchmark(
             for job, runs in zip(jobs, results, strict=True)
             if runs
         ],
+        "profiles": profiles,
         "skipped": [
             {"engine": jobs[index].engine, "weights": jobs[index].weights, "reason": reason}
             for index, reason in skipped.items()

@@ -105,15 +105,21 @@ def anonymous_memory_mb() -> float | None:
     return None
 
 
-def make_runner(job: Job) -> Runner:
-    """Load or make the job's model. Imports the engine it needs and nothing of the other."""
-    if job.engine == "transformers":
-        from tinychat.bench.hf import TransformersRunner
-
-        return TransformersRunner(job)
+def _ours(job: Job) -> Runner:
     from tinychat.bench.ours import TinyChatRunner
 
     return TinyChatRunner(job)
+
+
+def _transformers(job: Job) -> Runner:
+    from tinychat.bench.hf import TransformersRunner
+
+    return TransformersRunner(job)
+
+
+# Engine -> what loads or makes a job's model. Each imports what it needs and nothing of the others;
+# benchmarks/worker.py adds to them.
+RUNNERS: dict[str, Callable[[Job], Runner]] = {"tinychat": _ours, "transformers": _transformers}
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -122,7 +128,11 @@ def work(job: Job) -> dict[str, Any]:
         from tinychat.bench.ceilings import measure_ceilings
 
         return dict(measure_ceilings(job.threads))
-    runner = make_runner(job)
+    if job.engine == "profile":
+        from tinychat.bench.profile import take_profiles
+
+        return {"profiles": take_profiles(job)}
+    runner = RUNNERS[job.engine](job)
     samples = measure(runner, job)
     result = WorkerResult(
         model=runner.model,

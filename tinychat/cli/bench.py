@@ -17,6 +17,7 @@ EXAMPLE = """
 tinychat bench
 tinychat bench --shape llama-3.2-1b --against bf16,hf --threads 2
 tinychat bench path/to/model --depth 0,512,2048 --json > result.json
+tinychat bench --shape smollm2-135m --profile
 """
 
 DESCRIPTION = """\
@@ -55,6 +56,9 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="LIST",
         help="tokens in the cache before the measurement, such as 0,512,2k; default: 0",
     )
+    parser.add_argument(
+        "--profile", action="store_true", help="say where our time goes, op by op, too"
+    )
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="default: 5")
     parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
     parser.add_argument(
@@ -74,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = make_jobs(arguments)
     terminal = Terminal()
     with Bar(terminal, "measuring") as bar:
-        result = benchmark(jobs, arguments.repeats, run_job, bar.update)
+        result = benchmark(jobs, arguments.repeats, run_job, bar.update, arguments.profile)
     terminal.write(FORMATS[arguments.format](result) + "\n")
     return 0
 
@@ -89,6 +93,10 @@ def make_jobs(arguments: argparse.Namespace) -> list[Job]:
 
     if arguments.shape is not None and arguments.model is not None:
         raise ArgumentError("MODEL and --shape exclude each other")
+    if arguments.prompt_lookup is not None:
+        raise ArgumentError(
+            "--prompt-lookup has no part in a benchmark, which evaluates given tokens one by one"
+        )
     forms = parse_against(arguments.against)
     depths = parse_depths(arguments.depth)
     if arguments.shape is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from tinychat.cli.terminal import one_line
+from tinychat.lookup import DEFAULT_DRAFT
 
 Run = Callable[[argparse.Namespace], int]
 # argparse keeps the type of what `add_subparsers` returns to itself.
@@ -82,7 +83,7 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
         help="auto (as the checkpoint is), fp32, fp16, bf16, int8 or int4 (rounded while loading)",
     )
     group.add_argument(
-        "--kv-cache", default="auto", metavar="TYPE", help="auto, fp32, fp16 or bf16"
+        "--kv-cache", default="auto", metavar="TYPE", help="auto, fp32, fp16, bf16 or int8"
     )
     group.add_argument(
         "--max-context",
@@ -101,6 +102,13 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
         help="keep no packed copy of the weights (this version never does)",
     )
     group.add_argument("--offline", action="store_true", help="never touch the network")
+    group.add_argument(
+        "--prompt-lookup",
+        type=int,
+        metavar="N",
+        help="guess up to N tokens ahead from what was there before: faster where a text repeats, "
+        f"never another text; 0: never; default: {DEFAULT_DRAFT}",
+    )
 
 
 LOAD_ARGUMENTS = (
@@ -113,6 +121,7 @@ LOAD_ARGUMENTS = (
     "lm_head",
     "pack_cache",
     "offline",
+    "prompt_lookup",
 )
 
 

@@ -183,11 +183,13 @@ def statistics(answer: Answer, max_context: int) -> str:
     if stats is None:
         return ""
     cached = f" ({stats.cached_tokens} cached)" if stats.cached_tokens else ""
+    guesses = f"{stats.accepted_tokens} of {stats.drafted_tokens} guesses right"
+    drafts = f" ({guesses})" if stats.drafted_tokens else ""
     parts = [
         f"TTFT {stats.ttft_s:.2f} s",
         f"prefill {_rate(stats.prefill_tokens_per_s)} tok/s{cached}",
         f"decode {_rate(stats.decode_tokens_per_s)} tok/s",
-        f"{stats.new_tokens} token{'' if stats.new_tokens == 1 else 's'}",
+        f"{stats.new_tokens} token{'' if stats.new_tokens == 1 else 's'}{drafts}",
         f"context {stats.prompt_tokens + stats.new_tokens}/{max_context}",
         f"peak {peak_bytes() / 2**20:.0f} MB",
     ]

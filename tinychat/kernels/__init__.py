@@ -90,6 +90,25 @@ class RecordedPlan(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class OpTime:
+    """What an op cost while a profile was taken.
+
+    Attributes:
+        name: of the op; matrix products of different shapes have names of their own.
+        calls: how often it ran.
+        seconds: of all calls.
+        bytes, operations: weights read, multiplications and additions done, by all calls; 0 for
+            what is not a matrix product.
+    """
+
+    name: str
+    calls: int
+    seconds: float
+    bytes: float
+    operations: float
+
+
 class Ops(ABC):
     """Every op of the decoder. Activations are float32 and contiguous; outputs are new tensors.
 
@@ -108,6 +127,10 @@ class Ops(ABC):
         as usual.
         """
         raise KernelError(f"{self.name} cannot record")
+
+    def profile(self) -> AbstractContextManager[list[OpTime]]:
+        """After `with ops.profile() as times:` the list says what each op cost, dearest first."""
+        raise KernelError(f"{self.name} cannot take a profile")
 
     def close(self) -> None:
         """Free what the implementation holds. Calling it again does nothing."""
@@ -212,9 +235,12 @@ class Ops(ABC):
         Args:
             qkv: [T, (H + 2G)·D], the heads of q, then k, then v. Not changed.
             keys, values: [G, S, D] float32, float16 or bfloat16, one layer's cache; positions
-                start..start+T-1 are written (k after rotation), earlier ones read.
+                start..start+T-1 are written (k after rotation), earlier ones read. Or [G, S, D + 4]
+                int8: a row's codes, and behind them its scale as the bytes of a float32.
             start: [1] int32, read when the op runs, so that a recorded step can be replayed; the
-                caller ensures start + T <= S.
+                caller ensures start + T <= S. Or [T], the positions of all tokens (start,
+                start + 1, …): they are then attended to one by one, and each row is bit for bit
+                what it is when its token comes alone. A chunk's rows may differ in their last bits.
             shape: heads, scale and window.
             rope: (cos, sin), each [at least S, R/2] float32; None for no rotation.
             alibi: [H] float32, added to the scaled score as alibi[h] · (j - i).

@@ -12,6 +12,7 @@ class DType:
     float32: ClassVar[DType]
     float16: ClassVar[DType]
     bfloat16: ClassVar[DType]
+    int8: ClassVar[DType]
 
 class Activation:
     silu: ClassVar[Activation]
@@ -35,8 +36,15 @@ class Context:
     def begin_record(self) -> None: ...
     def end_record(self) -> Plan: ...
     def run(self, plan: Plan) -> None: ...
+    def begin_profile(self) -> None: ...
+    def end_profile(self) -> list[tuple[str, int, float, float, float]]:
+        """Of every op that ran: name, calls, seconds, bytes of weights and operations of a call."""
+
     def read_bandwidth(self, bytes: int, repeats: int) -> float:
         """The fastest of `repeats` reads of a buffer of `bytes` by all threads, in GB/s."""
+
+    def int8_rate(self, repeats: int) -> float:
+        """Int8 multiplications and additions from registers by all threads, in 10^9 a second."""
 
     # --- add ---
     def add(self, x: int, y: int, out: int, n: int) -> None: ...

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tinychat.errors import KernelError
 from tinychat.kernels import Activation, AttentionShape, PackedWeight, SamplingRule
+from tinychat.kernels.rows import row_width
 from tinychat.quantize.format import BITS
 
 FLOAT32 = (torch.float32,)
@@ -142,20 +143,28 @@ def attention(
     if shape.window < 0:
         raise KernelError(f"shape of attention has window={shape.window}, expected 0 or more")
     check(qkv, "qkv of attention", (None, (heads + 2 * kv_heads) * head_dim), FLOAT32, device)
-    check(keys, "keys of attention", (kv_heads, None, head_dim), FLOATS, device)
+    width = row_width(head_dim, keys.dtype)
+    check(keys, "keys of attention", (kv_heads, None, width), (*FLOATS, torch.int8), device)
     check(values, "values of attention", tuple(keys.shape), (keys.dtype,), device)
-    check(start, "start of attention", (1,), INT32, device)
-    capacity = keys.shape[1]
-    if qkv.shape[0] > capacity:
+    tokens, capacity = qkv.shape[0], keys.shape[1]
+    starts = tokens if start.dim() == 1 and len(start) > 1 else 1
+    check(start, "start of attention", (starts,), INT32, device)
+    if tokens > capacity:
         raise KernelError(
-            f"qkv of attention has {qkv.shape[0]} tokens, expected at most the cache's {capacity}"
+            f"qkv of attention has {tokens} tokens, expected at most the cache's {capacity}"
         )
-    if device == "cpu" and not 0 <= int(start) <= capacity - qkv.shape[0]:
+    if device == "cpu":
         # Elsewhere reading it would wait for the device; and a replayed step is not seen here.
-        raise KernelError(
-            f"start of attention is {int(start)}, expected 0 to {capacity - qkv.shape[0]}: "
-            f"{qkv.shape[0]} tokens in a cache of {capacity}"
-        )
+        first, *others = start.tolist()
+        if not 0 <= first <= capacity - tokens:
+            raise KernelError(
+                f"start of attention is {first}, expected 0 to {capacity - tokens}: "
+                f"{tokens} tokens in a cache of {capacity}"
+            )
+        if others != list(range(first + 1, first + starts)):
+            raise KernelError(
+                f"start of attention is {start.tolist()}, expected a run of positions"
+            )
     if rope is not None:
         cos, sin = rope
         check(cos, "cos of attention", (None, None), FLOAT32, device)

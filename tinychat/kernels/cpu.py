@@ -19,6 +19,7 @@ from tinychat.kernels import (
     Activation,
     AttentionShape,
     Ops,
+    OpTime,
     PackedWeight,
     SamplingRule,
     _cpu,
@@ -33,6 +34,7 @@ _DTYPES = {
     torch.float32: _cpu.DType.float32,
     torch.float16: _cpu.DType.float16,
     torch.bfloat16: _cpu.DType.bfloat16,
+    torch.int8: _cpu.DType.int8,
 }
 _ACTIVATIONS = {
     "silu": _cpu.Activation.silu,
@@ -70,7 +72,8 @@ class CpuOps(Ops):
     """The ops on the CPU. One object owns one thread pool and serves one model.
 
     Args:
-        isa: "scalar", "avx2", "avx_vnni" or "avx512_vnni"; None for the best that this CPU runs.
+        isa: "scalar", "avx2", "avx_vnni", "avx512_vnni" or "amx"; None for the best that this CPU
+            runs.
         threads: size of the pool, the calling thread included; None for `usable_cores()`.
     Raises: ArgumentError for an ISA that cannot run here and for a senseless number of threads.
     """
@@ -89,6 +92,7 @@ class CpuOps(Ops):
         self.name = f"cpu-{self._context.isa}"
         self.threads = threads
         self._plan: Plan | None = None
+        self._profiled = False
         self._arena = Arena()
 
     @contextmanager
@@ -104,6 +108,25 @@ class CpuOps(Ops):
             self._plan = None
             native = self._context.end_record()
         plan._native = native
+
+    @contextmanager
+    def profile(self) -> Iterator[list[OpTime]]:
+        """See `Ops.profile`. Raises: KernelError inside another profile."""
+        if self._profiled:
+            raise KernelError("a profile is being taken already; profiles do not nest")
+        self._context.begin_profile()
+        self._profiled = True
+        times: list[OpTime] = []
+        try:
+            yield times
+        finally:
+            self._profiled = False
+            found = self._context.end_profile()
+        times += [
+            OpTime(name, calls, seconds, calls * nbytes, calls * operations)
+            for name, calls, seconds, nbytes, operations in found
+        ]
+        times.sort(key=lambda time: -time.seconds)
 
     def close(self) -> None:
         """Stop the threads. Idempotent; ops raise KernelError afterwards."""
@@ -121,6 +144,14 @@ class CpuOps(Ops):
                 f"nbytes={nbytes}, repeats={repeats}: expected at least 1048576 and 1"
             )
         return self._context.read_bandwidth(nbytes, repeats)
+
+    def int8_rate(self, repeats: int = 5) -> float:
+        """The arithmetic that prefill is held against, in 10^9 operations a second: the fastest of
+        `repeats` bursts of int8 multiplications and additions (two operations) from registers.
+        """
+        if repeats < 1:
+            raise ArgumentError(f"repeats={repeats}: expected at least 1")
+        return self._context.int8_rate(repeats)
 
     def _new(self, *shape: int) -> Tensor:
         """An output, float32."""
@@ -288,28 +319,32 @@ class CpuOps(Ops):
         alibi: Tensor | None = None,
     ) -> Tensor:
         checks.attention(qkv, keys, values, start, shape, rope, alibi, "cpu")
-        tokens = qkv.shape[0]
         cos, sin = rope if rope is not None else (None, None)
-        out = self._new(tokens, shape.heads * shape.head_dim)
-        self._context.attention(
-            qkv.data_ptr(),
-            keys.data_ptr(),
-            values.data_ptr(),
-            _DTYPES[keys.dtype],
-            start.data_ptr(),
-            _optional(cos),
-            _optional(sin),
-            _optional(alibi),
-            out.data_ptr(),
-            tokens,
-            shape.heads,
-            shape.kv_heads,
-            shape.head_dim,
-            capacity=keys.shape[1],
-            rotary_half=0 if cos is None else cos.shape[1],
-            window=shape.window,
-            scale=shape.scale,
+        out = self._new(qkv.shape[0], shape.heads * shape.head_dim)
+        at_once = qkv.shape[0] if len(start) == 1 else 1
+        calls = zip(
+            torch.split(qkv, at_once), torch.split(start, 1), torch.split(out, at_once), strict=True
         )
+        for tokens, position, rows in calls:
+            self._context.attention(
+                tokens.data_ptr(),
+                keys.data_ptr(),
+                values.data_ptr(),
+                _DTYPES[keys.dtype],
+                position.data_ptr(),
+                _optional(cos),
+                _optional(sin),
+                _optional(alibi),
+                rows.data_ptr(),
+                len(tokens),
+                shape.heads,
+                shape.kv_heads,
+                shape.head_dim,
+                capacity=keys.shape[1],
+                rotary_half=0 if cos is None else cos.shape[1],
+                window=shape.window,
+                scale=shape.scale,
+            )
         self._keep(qkv, keys, values, start, cos, sin, alibi, out)
         return out
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tinychat.kernels import Activation, AttentionShape, Ops, PackedWeight, SamplingRule, checks
+from tinychat.kernels.rows import from_rows, to_rows
 from tinychat.quantize.format import LowBitWeight, dequantize
 
 
@@ -93,6 +94,10 @@ class ReferenceOps(Ops):
         alibi: Tensor | None = None,
     ) -> Tensor:
         checks.attention(qkv, keys, values, start, shape, rope, alibi)
+        if len(start) > 1:  # one by one
+            calls = zip(torch.split(qkv, 1), torch.split(start, 1), strict=True)
+            rows = [self.attention(x, keys, values, at, shape, rope, alibi) for x, at in calls]
+            return torch.cat(rows)
         heads, kv_heads, head_dim = shape.heads, shape.kv_heads, shape.head_dim
         tokens = qkv.shape[0]
         first = int(start)
@@ -102,12 +107,12 @@ class ReferenceOps(Ops):
         if rope is not None:
             cos, sin = (table[first:end] for table in rope)  # [T, R/2]
             q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
-        keys[:, first:end] = k.to(keys.dtype)
-        values[:, first:end] = v.to(values.dtype)
+        keys[:, first:end] = to_rows(k, keys.dtype)
+        values[:, first:end] = to_rows(v, values.dtype)
 
         group = heads // kv_heads
-        past_keys = keys[:, :end].float().repeat_interleave(group, dim=0)  # [H, end, D]
-        past_values = values[:, :end].float().repeat_interleave(group, dim=0)
+        past_keys = from_rows(keys[:, :end]).repeat_interleave(group, dim=0)  # [H, end, D]
+        past_values = from_rows(values[:, :end]).repeat_interleave(group, dim=0)
         i = torch.arange(first, end, device=qkv.device).unsqueeze(1)  # [T, 1]
         j = torch.arange(end, device=qkv.device)
         scores = q @ past_keys.transpose(1, 2) * shape.scale  # [H, T, end]

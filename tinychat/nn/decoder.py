@@ -108,7 +108,7 @@ class Decoder:
 
         Args:
             ids: [T] int32, T >= 1.
-            start: [1] int32.
+            start: [1] int32, or [T] for rows that do not depend on T; see `Ops.attention`.
             cache: its positions before `start` are read, the T from `start` on are written.
         Returns: [T, C] float32, after the final norm.
         """

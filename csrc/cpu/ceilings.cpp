@@ -1,6 +1,6 @@
 // A buffer is read once by the team, in the way that the matmul kernels read weights, and nothing
-// else is done.
-#include "cpu/bandwidth.h"
+// else is done; or operands are multiplied as those kernels do it, and nothing is read.
+#include "cpu/ceilings.h"
 
 #include <algorithm>
 #include <atomic>
@@ -36,6 +36,23 @@ double read_bandwidth(ThreadPool& pool, const Isa& isa, std::size_t bytes, int r
     });
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     best = std::max(best, static_cast<double>(size) / seconds.count() / 1e9);
+  }
+  return best;
+}
+
+double int8_rate(ThreadPool& pool, const Isa& isa, int repeats) {
+  constexpr int kRounds = 1 << 14, kPartsPerThread = 16;
+  double best = 0.0;
+  for (int i = 0; i < repeats; ++i) {
+    std::atomic<std::int64_t> operations{0};
+    const auto start = std::chrono::steady_clock::now();
+    pool.run([&](Team& team) {
+      team.for_each(kPartsPerThread * team.size, 1, [&](Range part) {
+        for (int p = part.begin; p < part.end; ++p) operations += isa.multiply_registers(kRounds);
+      });
+    });
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    best = std::max(best, static_cast<double>(operations) / seconds.count() / 1e9);
   }
   return best;
 }
