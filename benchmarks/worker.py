@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-
-from rivals.llama_cpp import LlamaCppRunner
+from pathlib import Path
 
 from tinychat.bench import worker
+
+# Workers run in safe-path mode, in which a script's own folder is not searched.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from rivals.llama_cpp import LlamaCppRunner  # noqa: E402
 
 worker.RUNNERS["llama.cpp"] = LlamaCppRunner
 
