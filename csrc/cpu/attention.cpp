@@ -53,7 +53,8 @@ struct Gathered {
 // A thread's own scratch memory.
 struct Workspace {
   float* q;            // [tile rows, stride]
-  float* scores;       // [tile rows, kKeyBlock]
+  float* columns;      // [stride, tile rows rounded up]
+  float* scores;       // [tile rows rounded up, kKeyBlock]
   float* key_block;    // [kKeyBlock, stride]
   float* value_block;  // [kKeyBlock, stride]
   float* kv_row;       // [stride]
@@ -61,13 +62,15 @@ struct Workspace {
 
   static std::size_t floats(const AttentionArgs& args) {
     const std::size_t rows = tile_rows_of(args), stride = padded(args.head_dim);
-    const std::size_t blocks = rows * (stride + kKeyBlock) + (2 * kKeyBlock + 1) * stride;
-    return blocks + Gathered::floats(rows, stride);
+    const std::size_t lanes = round_up(rows, kWidestVector);
+    const std::size_t queries = rows * stride + lanes * (stride + kKeyBlock);
+    return queries + (2 * kKeyBlock + 1) * stride + Gathered::floats(rows, stride);
   }
   Workspace(float* memory, std::size_t rows, std::size_t stride)
       : q(memory),
-        scores(q + rows * stride),
-        key_block(scores + rows * kKeyBlock),
+        columns(q + rows * stride),
+        scores(columns + stride * round_up(rows, kWidestVector)),
+        key_block(scores + round_up(rows, kWidestVector) * kKeyBlock),
         value_block(key_block + kKeyBlock * stride),
         kv_row(value_block + kKeyBlock * stride),
         gathered(kv_row + stride, rows, stride) {}
@@ -161,6 +164,7 @@ AttentionTile prepare_tile(const Isa& isa, const AttentionArgs& args, const Work
   tile.acc = gathered.acc;
   tile.row = gathered.row;
   tile.scores = w.scores;
+  tile.columns = w.columns;
   tile.key_block = w.key_block;
   tile.value_block = w.value_block;
   return tile;

@@ -1,25 +1,22 @@
-// The vector part of attention: a few query rows of one kv head against a stretch of its cache,
-// block by block with the running softmax of flash attention (arXiv 2205.14135).
+// The vector part of attention: query rows of one kv head against a stretch of its cache, block by
+// block with the running softmax of flash attention (arXiv 2205.14135).
 //
-// Keys and values of 16 or 8 bits are converted in registers where a block is read for few rows,
-// and once into scratch where many rows share it. The scales of 8-bit ones are multiplied into the
-// scores and the weights, of which there are fewer than elements.
+// A few rows: lanes are elements of the head, and keys and values of 16 or 8 bits are converted in
+// registers. The scales of 8-bit ones are multiplied into the scores and the weights, of which
+// there are fewer than elements. Many rows: a block is converted once into scratch, and lanes are
+// query rows, so that nothing is ever summed across lanes; see attention_columns.h.
 #pragma once
 
 #include <type_traits>
 
+#include "cpu/attention_columns.h"
 #include "cpu/convert_rows.h"
-#include "cpu/vector_math.h"
 
 namespace tinychat {
 namespace {
 
-// Rows that share one pass over a block: as many as the accumulators leave registers for.
-constexpr int kRowsAtOnce = kLanes == 16 ? 4 : 2;
-constexpr int kRowsWorthConverting = 9;
-
-// Sums that stay in registers while values are added up.
-constexpr int kAccumulators = kLanes == 16 ? 16 : 8;
+// From so many rows on they are worth a lane each.
+constexpr int kManyRows = 9;
 
 // A processor foresees the reading of a cache with short rows, but not that of longer ones four at
 // a time: at 256 bytes a row it reads the keys at half its speed (Zen 4).
@@ -47,17 +44,6 @@ inline void prefetch(const Element* elements, int n) {
   for (int i = 0; i < n; i += kLine) __builtin_prefetch(elements + i, 0, 2);
 }
 
-// Rows of a cache or of scratch: `width` elements that are read, a multiple of kLanes, and `stride`
-// from one row's start to the next one's.
-template <class Element>
-struct Rows {
-  const Element* first;
-  int width;
-  int stride;
-
-  const Element* row(int i) const { return first + static_cast<std::size_t>(i) * stride; }
-};
-
 // out[r][j] = q[r] · k[j] for R rows and n keys. A group of four that is not full repeats the last
 // key: the caller does not look at what it gave. `next`, if not null, is where keys will be read
 // after these.
@@ -81,65 +67,6 @@ inline void score_rows(const float* q, int stride, const Rows<Element>& k, int n
       store_sums(out + r * kKeyBlock + j, sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
     }
   }
-}
-
-// acc[r][0..C vectors] += sum over j of weights[r][j] · v[j], from column d of v on.
-template <int R, int C, class Element>
-inline void add_values(const float* weights, const Rows<Element>& v, int d, int n, float* acc,
-                       int stride) {
-  Floats sums[R][C];
-  for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) sums[r][c] = load(acc + r * stride + c * kLanes);
-  }
-  for (int j = 0; j < n; ++j) {
-    Floats values[C];
-    for (int c = 0; c < C; ++c) {
-      values[c] = load(v.row(j) + d + c * kLanes);
-    }
-    for (int r = 0; r < R; ++r) {
-      for (int c = 0; c < C; ++c) sums[r][c] += weights[r * kKeyBlock + j] * values[c];
-    }
-  }
-  for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) store(acc + r * stride + c * kLanes, sums[r][c]);
-  }
-}
-
-// The same for all columns of v. Memory is read fastest in order, so that whole rows, if they fit,
-// come before more query rows at once.
-template <int R, class Element>
-inline void add_value_rows(const float* weights, const Rows<Element>& v, int n, float* acc,
-                           int stride) {
-  if constexpr (R > 2) {
-    if (v.width >= 8 * kLanes) {
-      add_value_rows<2>(weights, v, n, acc, stride);
-      add_value_rows<R - 2>(weights + 2 * kKeyBlock, v, n, acc + 2 * stride, stride);
-      return;
-    }
-  }
-  int d = 0;
-  if constexpr (8 * R <= kAccumulators) {
-    for (; d + 8 * kLanes <= v.width; d += 8 * kLanes) {
-      add_values<R, 8>(weights, v, d, n, acc + d, stride);
-    }
-  }
-  for (; d + 4 * kLanes <= v.width; d += 4 * kLanes) {
-    add_values<R, 4>(weights, v, d, n, acc + d, stride);
-  }
-  for (; d < v.width; d += kLanes) {
-    add_values<R, 1>(weights, v, d, n, acc + d, stride);
-  }
-}
-
-// Calls f(first row, number of rows as a type) for all rows, kRowsAtOnce at a time.
-template <class F>
-inline void for_row_groups(int rows, F f) {
-  int r = 0;
-  for (; r + kRowsAtOnce <= rows; r += kRowsAtOnce)
-    f(r, std::integral_constant<int, kRowsAtOnce>{});
-  if (rows - r == 3) return f(r, std::integral_constant<int, 3>{});
-  if (rows - r == 2) return f(r, std::integral_constant<int, 2>{});
-  if (rows - r == 1) return f(r, std::integral_constant<int, 1>{});
 }
 
 // Turns the scores of n keys from position `first` on into weights relative to the largest score
@@ -226,7 +153,7 @@ inline void attend_block(const AttentionTile& tile, const Rows<Element>& k, cons
                      acc + i * tile.stride, tile.stride);
       value_scales.multiply(scores + i * kKeyBlock, seen);
     }
-    add_value_rows<R>(scores, v, seen, acc, tile.stride);
+    add_value_rows<R>(Weights{scores, kKeyBlock, 1}, v, seen, acc, tile.stride);
   });
 }
 
@@ -242,8 +169,9 @@ inline Rows<Element> cached_rows(const AttentionTile& tile, const void* start, i
 template <class Element>
 inline void attend_elements(const AttentionTile& tile) {
   const int dim = tile.head_dim;
-  const bool direct = dim % kLanes == 0 &&
-                      (std::is_same<Element, float>::value || tile.rows < kRowsWorthConverting);
+  const bool many = tile.rows >= kManyRows;
+  const bool direct = dim % kLanes == 0 && !many;
+  if (many) begin_columns(tile);
   for (int first = tile.begin; first < tile.end; first += kKeyBlock) {
     const int n = tile.end - first < kKeyBlock ? tile.end - first : kKeyBlock;
     const Rows<Element> k = cached_rows<Element>(tile, tile.keys, first);
@@ -261,7 +189,11 @@ inline void attend_elements(const AttentionTile& tile) {
     }
     const Rows<float> keys{tile.key_block, tile.stride, tile.stride};
     const Rows<float> values{tile.value_block, tile.stride, tile.stride};
-    attend_block<float>(tile, keys, values, first, n, nullptr);
+    if (many) {
+      attend_columns(tile, keys, values, first, n);
+    } else {
+      attend_block<float>(tile, keys, values, first, n, nullptr);
+    }
   }
 }
 

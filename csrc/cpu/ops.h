@@ -98,7 +98,8 @@ struct AttentionTile {
   const float* q;     // [rows, stride] rotated and scaled, zero beyond head_dim
   float* acc;         // [rows, stride] sum of e^(score - largest) · value, updated
   AttentionRow* row;  // [rows], updated
-  float* scores;      // [rows, kKeyBlock] scratch
+  float* scores;      // [rows rounded up to the widest vector, kKeyBlock] scratch
+  float* columns;     // [stride, rows rounded up] scratch
   // Scratch for converted blocks, [kKeyBlock, stride] each, zero beyond head_dim.
   float* key_block;
   float* value_block;

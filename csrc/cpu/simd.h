@@ -122,6 +122,12 @@ inline float max(Floats v) {
 #endif
 }
 
+inline bool any(Ints mask) {
+  std::int32_t found = 0;
+  for (int i = 0; i < kLanes; ++i) found |= mask[i];
+  return found != 0;
+}
+
 // out[0..3] = the sums of the lanes of a, b, c and d.
 inline void store_sums(float* out, Floats a, Floats b, Floats c, Floats d) {
 #if defined(__AVX2__)
