@@ -591,3 +591,24 @@ def test_a_failed_open_leaves_no_file_open(tmp_path: Path) -> None:
         refusal(tmp_path)
     gc.collect()  # pytest keeps the frames of what it caught
     assert len(list(descriptors.iterdir())) <= before
+
+
+def test_forgotten_pages_take_no_memory_and_are_read_again(tmp_path: Path) -> None:
+    def resident() -> int:
+        """Of files, in bytes."""
+        status = Path("/proc/self/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("RssFile:"))
+        return int(line.split()[1]) << 10
+
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc to see what is resident")
+    size = 32 << 20
+    save_file({"a": torch.arange(size // 4, dtype=torch.float32)}, tmp_path / SINGLE)
+    with Checkpoint.open(tmp_path) as checkpoint:
+        before = resident()
+        tensor = checkpoint.tensor("a")
+        total = float(tensor.double().sum())
+        assert resident() > before + size // 2
+        checkpoint.forget_pages()
+        assert resident() < before + size // 4
+        assert float(tensor.double().sum()) == total

@@ -70,6 +70,10 @@ class _MappedFile:
             data = data.clone()  # The format allows it, though no common writer does it.
         return data.view(dtype).reshape(entry.shape)
 
+    def forget_pages(self) -> None:
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on every system
+            self._map.madvise(mmap.MADV_DONTNEED)
+
 
 class Checkpoint:
     """The tensors of a model folder, by name. Also a context manager that closes itself."""
@@ -188,6 +192,13 @@ class Checkpoint:
     def unused(self) -> set[str]:
         """The names that were never asked for."""
         return self._files.keys() - self._asked
+
+    def forget_pages(self) -> None:
+        """Give back the memory of what was read; it is read from the files again when it is looked
+        at. For who goes through a checkpoint that is larger than memory shall be.
+        """
+        for file in set(self._files.values()):
+            file.forget_pages()
 
     def close(self) -> None:
         """Let go of the files; each stays mapped while a tensor of it lives."""

@@ -211,7 +211,6 @@ def test_tables_show_every_row_and_the_comparison() -> None:
         (0, "", "", TinyChatError, "status 0: it said nothing"),
         (0, "not json", "", TinyChatError, "status 0"),
         (0, '{"error": {"type": "CheckpointError", "message": "m"}}', "", CheckpointError, "m"),
-        (0, '{"error": {"type": "MemoryError", "message": ""}}', "", NotEnoughMemoryError, "ran"),
         (0, '{"error": {"type": "os", "message": "m"}}', "", TinyChatError, "m"),
     ],
 )

@@ -142,6 +142,17 @@ def test_errors_travel_by_name(
     assert json.loads(out) == {"error": {"type": "CheckpointError", "message": "no such file"}}
 
 
+def test_memory_that_runs_out_is_named(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def run_out(job: Job) -> dict[str, Any]:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 GB")
+
+    code, out = answer_of(monkeypatch, capfd, run_out)
+    assert code == 0
+    assert json.loads(out)["error"]["type"] == "NotEnoughMemoryError"
+
+
 def test_a_real_process_refuses_in_one_line() -> None:
     with pytest.raises(ArgumentError, match="there is no shape 'gpt-5'"):
         run_job(replace(JOB, shape="gpt-5"))

@@ -96,11 +96,9 @@ def read_answer(job: Job, code: int, answer: str, noise: str) -> dict[str, Any]:
         raise TinyChatError(f"the {name} process ended with status {code}: {last}") from None
     if "error" in document:
         kind = getattr(errors, document["error"]["type"], None)
-        if document["error"]["type"] == "MemoryError":
-            kind = NotEnoughMemoryError
         if not (isinstance(kind, type) and issubclass(kind, TinyChatError)):
             kind = TinyChatError
-        raise kind(document["error"]["message"] or f"the {name} process ran out of memory")
+        raise kind(document["error"]["message"])
     result: dict[str, Any] = document["result"]
     return result
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from tinychat.bench.job import DepthSample, Job, WorkerResult, token_ids
 from tinychat.errors import TinyChatError
-from tinychat.memory import peak_bytes
+from tinychat.memory import memory_errors, peak_bytes
 
 WARM_UP_TOKENS = 4
 
@@ -162,10 +162,11 @@ def main() -> int:
     try:
         job = Job.from_json(sys.stdin.readline())
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        document: dict[str, Any] = {"result": work(job)}
+        with memory_errors("measuring", "a smaller shape or fewer tokens take less"):
+            document: dict[str, Any] = {"result": work(job)}
     except KeyboardInterrupt:
         return 130
-    except (TinyChatError, MemoryError) as error:
+    except TinyChatError as error:
         document = {"error": {"type": type(error).__name__, "message": str(error)}}
     answer.write(json.dumps(document) + "\n")
     answer.close()

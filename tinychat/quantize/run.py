@@ -231,6 +231,7 @@ class Run:
             if layer < last and hidden and self.settings.sequential:
                 step("passing through")
                 self._through_quantized(workspace.load(layer), layer, hidden, positions)
+            self.checkpoint.forget_pages()
             done.append([GroupReport(**report) for report in reports])
             if progress is not None:
                 elapsed = time.monotonic() - started
