@@ -9,7 +9,7 @@ from tinychat.bench import worker
 
 # Workers run in safe-path mode, in which a script's own folder is not searched.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from rivals.llama_cpp import LlamaCppRunner  # noqa: E402
+from rivals.llama_cpp import LlamaCppRunner
 
 worker.RUNNERS["llama.cpp"] = LlamaCppRunner
 
