@@ -76,6 +76,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/DATE")
     parser.add_argument("--work", type=Path)
     args = parser.parse_args()
+    for engine in args.engines.split(","):
+        if engine not in RIVALS:
+            parser.error(f"--engines {engine!r}: expected any of {', '.join(RIVALS)}")
+    try:
+        parse_depths(args.depth)
+        for shape in args.shape.split(","):
+            shape_values(shape)
+    except TinyChatError as error:
+        parser.error(str(error))
 
     results = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -95,10 +104,12 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     command = "python benchmarks/compare.py " + " ".join(sys.argv[1:])
     document = {"command": command, "shapes": results}
-    out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    out.with_name(out.name + ".json").write_text(
+        json.dumps(document, indent=1) + "\n", encoding="utf-8"
+    )
     parts = [f"`{command}`", *(to_markdown(result) for result in results.values())]
-    out.with_suffix(".md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    draw(results, out.with_suffix(".svg"))
+    out.with_name(out.name + ".md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    draw(results, out.with_name(out.name + ".svg"))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 
 #include "arrays.h"
 #include "cpu/ceilings.h"
+#include "cpu/file.h"
 #include "cpu/memory.h"
 #include "cpu/plan.h"
 #include "cpu/select.h"
@@ -37,6 +38,9 @@ PYBIND11_MODULE(_cpu, module) {
     } catch (const ClosedError& closed) {
       const py::object kernel_error = py::module_::import("tinychat.errors").attr("KernelError");
       PyErr_SetString(kernel_error.ptr(), closed.what());
+    } catch (const LostFileError& lost) {
+      const py::object error_type = py::module_::import("tinychat.errors").attr("CheckpointError");
+      PyErr_SetString(error_type.ptr(), lost.what());
     }
   });
 
@@ -56,6 +60,12 @@ PYBIND11_MODULE(_cpu, module) {
       .value("gelu", Activation::kGelu)
       .value("gelu_tanh", Activation::kGeluTanh)
       .value("relu", Activation::kRelu);
+
+  py::class_<MappedFile, std::shared_ptr<MappedFile>>(module, "MappedFile", py::buffer_protocol())
+      .def_buffer([](MappedFile& file) {
+        return py::buffer_info(reinterpret_cast<std::uint8_t*>(file.data()),
+                               static_cast<py::ssize_t>(file.size()), true);
+      });
 
   py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan").def("__len__", &Plan::size);
 
@@ -111,6 +121,7 @@ PYBIND11_MODULE(_cpu, module) {
       "x"_a, "order"_a, "out"_a, "rows"_a, "cols"_a, no_gil);
 
   // --- pack ---
+  module.attr("TILE_ROWS") = kTileRows;
   module.def(
       "packed_bytes",
       [](int bits, int rows, int cols, int group) {
@@ -121,10 +132,11 @@ PYBIND11_MODULE(_cpu, module) {
       "prefer_large_pages",
       [](Address memory, std::size_t bytes) { prefer_large_pages(at<void>(memory), bytes); },
       "memory"_a, "bytes"_a);
-  const auto packer = [](void (*op)(Team&, const Isa&, const PackArgs&) noexcept) {
-    return [op](Context& c, Address codes, Address scales, Address zeros, int groups,
-                Address packed, int bits, int rows, int cols, int group) {
-      c.submit({"pack"}, op,
+  const auto packer = [](const char* name,
+                         void (*op)(Team&, const Isa&, const PackArgs&) noexcept) {
+    return [name, op](Context& c, Address codes, Address scales, Address zeros, int groups,
+                      Address packed, int bits, int rows, int cols, int group) {
+      c.submit({name}, op,
                PackArgs{at<std::uint8_t>(codes),
                         at<std::uint16_t>(scales),
                         at<std::uint8_t>(zeros),
@@ -133,10 +145,73 @@ PYBIND11_MODULE(_cpu, module) {
                         {bits, rows, cols, group}});
     };
   };
-  context.def("pack", packer(pack), "codes"_a, "scales"_a, "zeros"_a, "groups"_a, "packed"_a,
-              "bits"_a, "rows"_a, "cols"_a, "group"_a, no_gil);
-  context.def("unpack", packer(unpack), "codes"_a, "scales"_a, "zeros"_a, "groups"_a, "packed"_a,
-              "bits"_a, "rows"_a, "cols"_a, "group"_a, no_gil);
+  context.def("pack", packer("pack", pack), "codes"_a, "scales"_a, "zeros"_a, "groups"_a,
+              "packed"_a, "bits"_a, "rows"_a, "cols"_a, "group"_a, no_gil);
+  context.def("unpack", packer("unpack", unpack), "codes"_a, "scales"_a, "zeros"_a, "groups"_a,
+              "packed"_a, "bits"_a, "rows"_a, "cols"_a, "group"_a, no_gil);
+
+  // --- map_file, read_file, checksum ---
+  context.def("map_file", &Context::map_file, "file"_a, "bytes"_a);
+  context.def(
+      "read_file",
+      [](Context& c, int file, std::int64_t offset, Address to, std::size_t bytes) {
+        return read_file(c.pool(), file, offset, at<std::byte>(to), bytes);
+      },
+      "file"_a, "offset"_a, "to"_a, "bytes"_a, no_gil);
+  context.def(
+      "checksum",
+      [](Context& c, Address data, std::size_t bytes) {
+        const std::uint64_t sum = checksum(c.pool(), at<const std::byte>(data), bytes);
+        c.check_files();
+        return sum;
+      },
+      "data"_a, "bytes"_a, no_gil);
+
+  // --- round_to_nearest ---
+  context.def(
+      "round_to_nearest",
+      [](Context& c, Address weights, DType dtype, Address codes, Address scales, Address zeros,
+         int rows, int cols, int bits, int group, bool symmetric) {
+        c.submit({"round_to_nearest"}, round_to_nearest,
+                 RoundToNearestArgs{at<const std::byte>(weights),
+                                    dtype,
+                                    at<std::uint8_t>(codes),
+                                    at<std::uint16_t>(scales),
+                                    at<std::uint8_t>(zeros),
+                                    rows,
+                                    cols,
+                                    {bits, group, symmetric}});
+      },
+      "weights"_a, "dtype"_a, "codes"_a, "scales"_a, "zeros"_a, "rows"_a, "cols"_a, "bits"_a,
+      "group"_a, "symmetric"_a, no_gil);
+
+  // --- unpack_rows ---
+  context.def(
+      "unpack_rows",
+      [](Context& c, Address words, std::ptrdiff_t row_stride, std::ptrdiff_t word_stride,
+         Address order, Address codes, int rows, int words_per_row, int bits) {
+        const UnpackRowsArgs args{at<const std::uint32_t>(words),
+                                  row_stride,
+                                  word_stride,
+                                  at<const std::int32_t>(order),
+                                  at<std::uint8_t>(codes),
+                                  rows,
+                                  words_per_row,
+                                  bits};
+        c.submit({"unpack_rows"}, unpack_rows, args, unpack_rows_scratch_bytes(args, c.threads()));
+      },
+      "words"_a, "row_stride"_a, "word_stride"_a, "order"_a, "codes"_a, "rows"_a, "words_per_row"_a,
+      "bits"_a, no_gil);
+
+  // --- unpack_awq ---
+  context.def(
+      "unpack_awq",
+      [](Context& c, Address words, Address codes, int inputs, int words_per_input) {
+        c.submit({"unpack_awq"}, unpack_awq,
+                 UnpackAwqArgs{at<const std::uint32_t>(words), at<std::uint8_t>(codes), inputs,
+                               words_per_input});
+      },
+      "words"_a, "codes"_a, "inputs"_a, "words_per_input"_a, no_gil);
 
   // --- read_bandwidth, int8_rate ---
   context.def(

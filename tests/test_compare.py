@@ -53,22 +53,22 @@ def test_every_engine_on_every_shape_in_three_files(
     monkeypatch.setattr(compare, "write_gguf", write)
     monkeypatch.setattr(compare, "run_job", answer)
     flags = ["--shape", "llama-3.2-1b,smollm2-135m", "--repeats", "2", "--depth", "0,1k"]
-    flags += ["--out", str(tmp_path / "out" / "result"), "--work", str(tmp_path)]
+    flags += ["--out", str(tmp_path / "out" / "llama-3.2"), "--work", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["compare.py", *flags])
     compare.main()
     assert written == ["llama-3.2-1b.gguf", "smollm2-135m.gguf"]
     compare.main()
     assert len(written) == 2  # the files are kept
 
-    document = json.loads((tmp_path / "out/result.json").read_text())
+    document = json.loads((tmp_path / "out/llama-3.2.json").read_text())
     assert document["command"].endswith(" ".join(flags))
     rows = document["shapes"]["smollm2-135m"]["rows"]
     assert [(row["engine"], row["depth"], row["decode_tokens_per_s"]) for row in rows] == [
         *(("tinychat", 0, 100), ("llama.cpp", 0, 50), ("transformers", 0, 10)),
         *(("tinychat", 1024, 100), ("llama.cpp", 1024, 50), ("transformers", 1024, 10)),
     ]
-    assert "| llama.cpp |" in (tmp_path / "out/result.md").read_text()
-    svg = (tmp_path / "out/result.svg").read_text()
+    assert "| llama.cpp |" in (tmp_path / "out/llama-3.2.md").read_text()
+    svg = (tmp_path / "out/llama-3.2.svg").read_text()
     assert "llama.cpp Q4_0" in svg and "llama-3.2-1b" in svg
 
 
@@ -106,4 +106,7 @@ def test_a_file_of_a_shape_has_all_its_tensors(
     tied = shape["tie_word_embeddings"]
     assert len(tensors) == 2 * 9 + 2 + (not tied)
     assert list(tensors["blk.1.ffn_down.weight"].shape) == [512, shape["hidden_size"]]
-    assert tensors["blk.0.attn_q.weight"].tensor_type == gguf.GGMLQuantizationType.Q4_0
+    kinds = gguf.GGMLQuantizationType
+    assert tensors["blk.0.attn_q.weight"].tensor_type == kinds.Q4_0
+    head = tensors["token_embd.weight" if tied else "output.weight"]
+    assert head.tensor_type == (kinds.Q6_K if shape["hidden_size"] % 256 == 0 else kinds.Q8_0)

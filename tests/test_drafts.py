@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import tinychat
+from tests.isas import ISAS, ops_of
 from tests.test_engine import VOCAB, CountingCache, SumModel, expected
 from tests.tiny_models import StateDict, tiny_config, tiny_reference, write_tiny
 from tinychat import LLM, ArgumentError, SamplingParams
@@ -21,7 +22,6 @@ from tinychat.checkpoint import Checkpoint
 from tinychat.config import load_config
 from tinychat.engine import Engine
 from tinychat.hub import resolve_model
-from tinychat.kernels.cpu import CpuOps
 from tinychat.lookup import DEFAULT_DRAFT
 from tinychat.replay import DecodeSteps
 from tinychat.tokenizer import Tokenizer
@@ -29,7 +29,6 @@ from tinychat.tokenizer import Tokenizer
 # Given the text so far and the room for guesses, the guesses.
 Rule = Callable[[list[int], int], list[int]]
 PROMPT = [1, 2, 3]
-ISAS = ("scalar", "avx2", "avx_vnni", "avx512_vnni", "amx", "emulated_amx")
 
 
 class Guessing:
@@ -221,14 +220,6 @@ PARAMETERS = (
 )
 
 
-def on_isa(isa: str, threads: int) -> CpuOps:
-    """The kernels of an instruction set; skips where this CPU lacks it."""
-    try:
-        return CpuOps(isa, threads)
-    except ArgumentError as error:
-        pytest.skip(str(error))
-
-
 def compare(plain: LLM, drafting: Iterator[LLM], prompts: Sequence[Any]) -> None:
     """Every prompt with all of PARAMETERS, one after the other, so that caches are reused."""
     wanted = [plain.generate(prompt, params) for prompt in prompts for params in PARAMETERS]
@@ -258,12 +249,12 @@ def compare(plain: LLM, drafting: Iterator[LLM], prompts: Sequence[Any]) -> None
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("name", ["llama", "mistral-window", "falcon-7b", "falcon-rw"])
 def test_tiny_models_say_the_same(name: str, isa: str, cheap: None) -> None:
-    on_isa(isa, 1).close()
+    ops_of(isa, 1).close()
     tensors = tiny_reference(name).state_dict()
 
     def load(prompt_lookup: int) -> LLM:
         source, config = StateDict(tensors), tiny_config(name)
-        ops = on_isa(isa, 3)
+        ops = ops_of(isa, 3)
         return build(source, config, ops, weights="int4", prompt_lookup=prompt_lookup)
 
     prompts = [[5, 6, 7, 8, 9] * 6 + [5, 6], [5, 6, 7, 8, 9] * 6 + [3, 4, 3, 4], [11]]
@@ -276,10 +267,10 @@ def test_the_model_that_ships_says_the_same(isa: str, cheap: None) -> None:
     folder = resolve_model(None)
     config = load_config(folder)
     tokenizer = Tokenizer.load(folder, config.vocab_size)
-    on_isa(isa, 1).close()
+    ops_of(isa, 1).close()
 
     def load(prompt_lookup: int) -> LLM:
-        files, ops = Checkpoint.open(folder), on_isa(isa, 2)
+        files, ops = Checkpoint.open(folder), ops_of(isa, 2)
         return build(
             files,
             config,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -107,3 +109,35 @@ def test_the_peak_is_this_program_s_own() -> None:
     assert memory.peak_bytes() > len(held)
     if sys.platform == "linux":
         assert int(peak) < len(held)
+
+
+SMAPS = """\
+7f0000000000-7f0000800000 r--s 00000000 08:01 1    /models/a
+Size:               8192 kB
+Rss:                8192 kB
+FilePmdMapped:      6144 kB
+7f0000800000-7f0001000000 r--s 00000000 08:01 1    /models/b
+Size:               8192 kB
+Rss:                8192 kB
+FilePmdMapped:      2048 kB
+"""
+
+
+def test_a_mapping_is_in_large_pages_where_most_of_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", lambda path: "x\n" + SMAPS)
+        assert memory.in_large_pages(0x7F0000000000, 8 << 20)
+        assert not memory.in_large_pages(0x7F0000000000, 12 << 20)
+        assert not memory.in_large_pages(0x7F0000800000, 8 << 20)
+        assert not memory.in_large_pages(0x7F0000400000, 8 << 20), "nobody's beginning"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refused)
+        assert not memory.in_large_pages(0x7F0000000000, 8 << 20)
+    with mmap.mmap(-1, 4 << 20) as ours:
+        ours[:] = bytes(len(ours))
+        address = torch.frombuffer(ours, dtype=torch.uint8).data_ptr()
+        assert not memory.in_large_pages(address, len(ours)), "of no file"
+
+
+def refused(path: Path) -> str:
+    raise FileNotFoundError(path)

@@ -8,24 +8,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.isas import ISAS, ops_of
 from tests.tiny_models import TINY, StateDict, tiny_config, tiny_reference
 from tinychat import replay
 from tinychat.assembly import build
 from tinychat.engine import Engine
-from tinychat.errors import ArgumentError
-from tinychat.kernels.cpu import CpuOps
 from tinychat.replay import MEMORY, TRIALS, DecodeSteps
 
 PAST, TOKENS = 110, 34
-ISAS = ("scalar", "avx2", "avx_vnni", "avx512_vnni", "amx", "emulated_amx")
 
 
 def engine_of(name: str, isa: str | None, threads: int, weights: str) -> Engine:
     """A tiny model's engine; skips where this CPU lacks the instructions."""
-    try:
-        ops = CpuOps(isa, threads)
-    except ArgumentError as error:
-        pytest.skip(str(error))
+    ops = ops_of(isa, threads)
     state = tiny_reference(name).state_dict()
     if TINY[name].get("tie_word_embeddings"):
         state.pop("lm_head.weight", None)

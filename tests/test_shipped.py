@@ -10,13 +10,12 @@ import pytest
 import torch
 
 import tinychat
+from tests.isas import ISAS, ops_of
 from tinychat import LLM, SamplingParams
 from tinychat.assembly import build
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import load_config
-from tinychat.errors import ArgumentError
 from tinychat.hub import resolve_model
-from tinychat.kernels.cpu import CpuOps
 from tinychat.tokenizer import Tokenizer
 
 GREEDY = SamplingParams(temperature=0, max_new_tokens=60)
@@ -80,14 +79,11 @@ def test_the_float_folder_equals_transformers(conversation: list[int]) -> None:
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx_vnni", "avx512_vnni", "amx"])
+@pytest.mark.parametrize("isa", ISAS)
 def test_int4_kernels_lose_next_to_nothing(isa: str, conversation: list[int]) -> None:
     """Against the same integers multiplied in float32: int8 activations and the int8 head."""
     folder = resolve_model(None)
-    try:
-        ops = CpuOps(isa)
-    except ArgumentError as error:
-        pytest.skip(str(error))
+    ops = ops_of(isa)
     config = load_config(folder)
     tokenizer = Tokenizer.load(folder, config.vocab_size)
     with Checkpoint.open(folder) as files, build(files, config, ops, tokenizer=tokenizer) as rough:

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.isas import ISAS, ops_of
 from tinychat.assembly import build, load
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import load_config
 from tinychat.documents import documents
-from tinychat.errors import ArgumentError
 from tinychat.evaluate.perplexity import cut, exp, score
-from tinychat.kernels.cpu import CpuOps
 from tinychat.llm import LLM
 from tinychat.sampler import SamplingParams
 from tinychat.tokenizer import Tokenizer
@@ -52,13 +51,10 @@ def test_greedy_from_a_prompt(data: Path) -> None:
         assert [*prompt, *out.token_ids] == expected
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx_vnni", "avx512_vnni", "amx"])
+@pytest.mark.parametrize("isa", ISAS)
 def test_perplexity_of_int4(isa: str, data: Path) -> None:
     folder = data / TINYSTORIES
-    try:
-        ops = CpuOps(isa)
-    except ArgumentError as error:
-        pytest.skip(str(error))
+    ops = ops_of(isa)
     config = load_config(folder)
     tokenizer = Tokenizer.load(folder, config.vocab_size)
     assert tokenizer is not None

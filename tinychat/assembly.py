@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from tinychat import limits
+from tinychat import __version__, limits
 from tinychat.cache import KVCache, kv_bytes_per_token
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import GenerationDefaults, ModelConfig, load_config, load_generation_config
@@ -20,10 +22,14 @@ from tinychat.llm import LLM
 from tinychat.loader import HEADS, WEIGHTS, Source, load_model
 from tinychat.lookup import DEFAULT_DRAFT
 from tinychat.memory import choose_context, memory_errors, weight_bytes
+from tinychat.pack_cache import LEAST_BYTES, PackCache, source_key
 from tinychat.precision import FLOATS
 from tinychat.sampler import DEFAULTS, SamplingParams, check_bounds
 from tinychat.template import ChatTemplate
 from tinychat.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from tinychat.kernels.cpu import CpuOps
 
 # The named values that arguments of `load` may have.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -60,8 +66,8 @@ def load(
         threads: default one per physical core that this process may use.
         lm_head: "auto" (int8 with low-bit weights, else as the checkpoint is), "fp16" (as it is),
             "int8", "int4".
-        pack_cache: kept for compatibility of calls; this version packs at every load and writes no
-            copy.
+        pack_cache: read the packed copy of the weights that lies beside the model or in the user's
+            cache, and write it where there is none; False does neither. Small models have none.
         offline: never touch the network.
         progress: called with (matrices done, matrices in all) while loading.
         prompt_lookup: tokens of the longest draft that is copied from earlier text and evaluated
@@ -83,21 +89,26 @@ def load(
         template = ChatTemplate.load(folder, tokenizer) if tokenizer else None
         checkpoint = Checkpoint.open(folder)
         try:
-            return build(
-                checkpoint,
-                config,
-                select("cpu", threads=threads),
-                weights=weights,
-                kv_cache=kv_cache,
-                max_context=max_context,
-                lm_head=lm_head,
-                tokenizer=tokenizer,
-                template=template,
-                generation=generation,
-                progress=progress,
-                prompt_lookup=prompt_lookup,
-                close=checkpoint.close,
-            )
+            ops = select("cpu", threads=threads)
+            form = (weights, lm_head)
+            packed = packed_copy(folder, checkpoint, config, ops, *form) if pack_cache else None
+            with packed or nullcontext():
+                return build(
+                    checkpoint,
+                    config,
+                    ops,
+                    weights=weights,
+                    kv_cache=kv_cache,
+                    max_context=max_context,
+                    lm_head=lm_head,
+                    tokenizer=tokenizer,
+                    template=template,
+                    generation=generation,
+                    progress=progress,
+                    prompt_lookup=prompt_lookup,
+                    packed=packed,
+                    close=checkpoint.close,
+                )
         except BaseException:
             checkpoint.close()
             raise
@@ -117,6 +128,7 @@ def build(
     generation: GenerationDefaults | None = None,
     progress: Callable[[int, int], None] | None = None,
     prompt_lookup: int | None = None,
+    packed: PackCache | None = None,
     close: Callable[[], None] = lambda: None,
 ) -> LLM:
     """Make an `LLM` of any source of weights: a checkpoint, or random ones made in memory.
@@ -134,7 +146,14 @@ def build(
     # Float layers run through torch; it takes turns with our threads and may not outnumber them.
     torch.set_num_threads(ops.threads)
     model, summary = load_model(
-        source, config, ops, context, weights=weights, lm_head=lm_head, progress=progress
+        source,
+        config,
+        ops,
+        context,
+        weights=weights,
+        lm_head=lm_head,
+        progress=progress,
+        packed=packed,
     )
     cache = KVCache(config, context, kv_dtype)
     if template is not None:
@@ -153,10 +172,28 @@ def build(
 
     defaults = defaults_from(generation) if generation else DEFAULTS
     warnings = generation.warnings if generation else ()
+    if packed is not None:
+        warnings = (*warnings, *packed.warnings)
     if prompt_lookup and not draft:
         off = f"prompt_lookup={prompt_lookup} is off: it is for models of low-bit layers only"
         warnings = (*warnings, off)
     return LLM(engine, config, tokenizer, template, defaults, summary, close_all, warnings)
+
+
+def packed_copy(
+    folder: Path,
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    ops: CpuOps,
+    weights: str,
+    lm_head: str,
+) -> PackCache | None:
+    """The packed copy that `load` reads or writes; None for a model that is too small for one."""
+    nbytes = weight_bytes(config, weights, lm_head)
+    if nbytes < LEAST_BYTES:
+        return None
+    key = source_key(checkpoint, config, ops, __version__)
+    return PackCache(folder, key, (weights, lm_head), ops, nbytes)
 
 
 def check_choices(**given: object) -> None:

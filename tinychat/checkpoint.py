@@ -7,6 +7,7 @@ of their own, and a file may be larger than memory. Pickle files are never opene
 from __future__ import annotations
 
 import errno
+import hashlib
 import mmap
 import os
 import re
@@ -19,14 +20,16 @@ import torch
 from torch import Tensor
 
 from tinychat import limits
-from tinychat.errors import CheckpointError
+from tinychat.errors import CheckpointError, NotEnoughMemoryError
 from tinychat.jsonfile import open_regular, parse_json, read_bytes, shown, unique_keys
-from tinychat.safetensors_check import TensorEntry, read_header
+from tinychat.safetensors_check import LENGTH_BYTES, TensorEntry, read_header
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 NAMES_SHOWN = 20
+# What `Checkpoint.identity` reads of a tensor, from its middle.
+SAMPLE_BYTES = 64
 
 _FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _INTEGERS = {"I32": torch.int32}
@@ -43,21 +46,22 @@ class _MappedFile:
         self.path = path
         with open_regular(path) as file:
             self.entries = read_header(file, path)
-            self.size = os.fstat(file.fileno()).st_size
+            state = os.fstat(file.fileno())
+            self.size, self.changed = state.st_size, state.st_mtime_ns
             try:
                 # NOTE: the mapping is never closed by hand. Tensors keep it alive but not open, and
                 # would read unmapped memory; it goes when the last of them does.
                 self._map = mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
                 if getattr(error, "errno", None) == errno.ENOMEM:
-                    raise MemoryError(f"{path} cannot be mapped: {error}") from None
+                    raise NotEnoughMemoryError(f"{path} cannot be mapped: {error}") from None
                 raise CheckpointError(f"{path} cannot be mapped: {error}") from None
         with warnings.catch_warnings():
             # torch warns that writing to the tensor is undefined. Here it would be a fault at once.
             warnings.simplefilter("ignore", UserWarning)
             self._bytes = torch.frombuffer(self._map, dtype=torch.uint8)
 
-    def tensor(self, entry: TensorEntry, dtype: torch.dtype) -> Tensor:
+    def check_size(self) -> None:
         # Touching a mapped page that the file no longer has kills the process, so a file that was
         # cut after it was opened is found here. One that is cut while its tensor is read is not.
         size = self._map.size()
@@ -65,6 +69,25 @@ class _MappedFile:
             raise CheckpointError(
                 f"{self.path} changed while it was open: it had {self.size} bytes, now {size}"
             )
+
+    def digest(self) -> str:
+        """Of the header and of a sample of every tensor."""
+        self.check_size()
+        length = int.from_bytes(self._map[:LENGTH_BYTES], "little")
+        digest = hashlib.sha256(self._map[: LENGTH_BYTES + length])
+        self._advise("MADV_RANDOM")  # or megabytes would be read around each sample
+        for entry in self.entries.values():
+            middle = (entry.begin + entry.end) // 2
+            digest.update(self._map[middle : min(middle + SAMPLE_BYTES, entry.end)])
+        self._advise("MADV_NORMAL")
+        return digest.hexdigest()
+
+    def _advise(self, how: str) -> None:
+        if hasattr(mmap, how):
+            self._map.madvise(getattr(mmap, how))
+
+    def tensor(self, entry: TensorEntry, dtype: torch.dtype) -> Tensor:
+        self.check_size()
         data = self._bytes[entry.begin : entry.end]
         if entry.begin % dtype.itemsize:
             data = data.clone()  # The format allows it, though no common writer does it.
@@ -163,6 +186,16 @@ class Checkpoint:
     def nbytes(self) -> int:
         """Size of the files."""
         return sum(file.size for file in set(self._files.values()))
+
+    def identity(self) -> list[tuple[str, int, int, str]]:
+        """What tells these files from others without reading them through: for each its name, its
+        size, the time of its last change in nanoseconds, and a digest of its header and of a sample
+        of every tensor.
+
+        Raises: CheckpointError if a file has another size than when it was opened.
+        """
+        files = sorted(set(self._files.values()), key=lambda file: file.path)
+        return [(file.path.name, file.size, file.changed, file.digest()) for file in files]
 
     def names(self) -> set[str]:
         """Every tensor there is."""

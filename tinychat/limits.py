@@ -40,7 +40,7 @@ NAMES = 4096  # entries of architectures
 THREADS = 256
 
 # Speculation.
-DRAFT_TOKENS = 15  # with the token before them, as many as the kernels hold in registers
+DRAFT_TOKENS = 15  # every size of step that is used is recorded, with buffers of its own
 
 # Sampling.
 TEMPERATURE = 2.0

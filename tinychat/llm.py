@@ -104,14 +104,16 @@ class LLM:
 
     @property
     def description(self) -> str:
-        """One line: weights, context, memory, threads."""
+        """One line: weights, context, memory, threads, and the packed copy on the disk."""
         size = self.memory()
         ops = self.engine.model.ops
         weights = self.summary.weights if self.summary else "in memory"
+        nbytes = self.summary.packed_copy if self.summary else None
+        copy = "" if nbytes is None else f" · packed copy {nbytes / 2**20:.0f} MB"
         return (
             f"{self.config.family} {weights} · context {self.max_context} · "
             f"weights {size['weights_mb']:.0f} MB · KV {size['kv_mb']:.0f} MB · "
-            f"{ops.name} on {ops.threads} threads"
+            f"{ops.name} on {ops.threads} threads{copy}"
         )
 
     # --- text

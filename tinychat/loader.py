@@ -26,12 +26,13 @@ from tinychat.nn.linear import AnyLinear, Linear, LinearLowBit, StackedLinear
 from tinychat.nn.mlp import MLP, GatedMLP
 from tinychat.nn.norm import LayerNorm, Norm, RMSNorm
 from tinychat.nn.rope import position_tables
+from tinychat.pack_cache import PackCache
 from tinychat.precision import FLOATS, INTEGERS
 from tinychat.quantize.awq_format import from_awq_gemm, from_awq_gemv
-from tinychat.quantize.format import LowBitWeight, alike, concatenate, dequantize
+from tinychat.quantize.format import LowBitWeight, alike, dequantize
 from tinychat.quantize.gptq_format import from_gptq_v1, from_gptq_v2
 from tinychat.quantize.grid import Grid, default_group_size
-from tinychat.quantize.rtn import round_to_nearest
+from tinychat.quantize.packed import Unpacker
 
 WEIGHTS = ("auto", *FLOATS, *INTEGERS)
 HEADS = ("auto", "fp16", "int8", "int4")
@@ -43,8 +44,8 @@ PACKED_PARTS = {
     "awq": ("qweight", "qzeros", "scales"),
     "gptq": ("qweight", "qzeros", "scales", "g_idx"),
 }
-Reader = Callable[[Mapping[str, Tensor], int, int, str], LowBitWeight]
-# (method, format) of a `QuantizationConfig` -> (parts, bits, group size, name) -> weight.
+Reader = Callable[[Mapping[str, Tensor], int, int, str, Unpacker], LowBitWeight]
+# (method, format) of a `QuantizationConfig` -> (parts, bits, group size, name, unpacker) -> weight.
 READERS: Mapping[tuple[str, str], Reader] = {
     ("awq", "gemm"): from_awq_gemm,
     ("awq", "gemv"): from_awq_gemv,
@@ -87,10 +88,12 @@ class Summary:
     Attributes:
         weights: the blocks' matrices, for instance "int4 g128" or "bfloat16".
         head: the same for the output head.
+        packed_copy: bytes of the packed copy on the disk; None where there is none.
     """
 
     weights: str
     head: str
+    packed_copy: int | None = None
 
 
 def load_model(
@@ -102,13 +105,16 @@ def load_model(
     weights: str = "auto",
     lm_head: str = "auto",
     progress: Callable[[int, int], None] | None = None,
+    packed: PackCache | None = None,
 ) -> tuple[Decoder, Summary]:
     """Build the decoder for a context of so many tokens.
 
+    Args:
+        packed: the packed copy of the source's matrices; it is read, or written where it lacks one.
     Raises: CheckpointError with every missing and every unused tensor, UnsupportedModelError,
         ArgumentError.
     """
-    return Loader(source, config, ops, weights, lm_head, progress).load(context)
+    return Loader(source, config, ops, weights, lm_head, progress, packed).load(context)
 
 
 class Loader:
@@ -122,9 +128,11 @@ class Loader:
         weights: str,
         lm_head: str,
         progress: Callable[[int, int], None] | None,
+        packed: PackCache | None = None,
     ) -> None:
         self.source, self.config, self.ops = source, config, ops
-        self.weights, self.lm_head = weights, lm_head
+        self.weights, self.lm_head, self.packed = weights, lm_head, packed
+        self.spared: set[str] = set()  # tensors that were not read, as the packed copy has them
         self.available = source.names()
         self._progress = progress
         self._linears_done = 0
@@ -138,7 +146,8 @@ class Loader:
         embedding = self.embedding()
         head = self.head(embedding)
         self.check_unused()
-        summary = Summary(describe(blocks[0].mlp.down), describe(head))
+        copy = self.packed.finish() if self.packed is not None else None
+        summary = Summary(describe(blocks[0].mlp.down), describe(head), copy)
         return Decoder(self.ops, embedding, blocks, norm, head), summary
 
     # --- names
@@ -217,7 +226,7 @@ class Loader:
         """Raise one error with every tensor that nothing read: a model that differs from what we
         run.
         """
-        unused = self.not_ignored(self.source.unused())
+        unused = self.not_ignored(self.source.unused() - self.spared)
         if unused:
             raise CheckpointError(listing(UNUSED, unused))
 
@@ -285,12 +294,15 @@ class Loader:
     def head(self, embedding: Tensor) -> AnyLinear:
         self.count()
         prefix, shape = self.prefix("head"), self.config.matrix_shape("head")
-        weight = embedding if self.tied else self.read(prefix, shape)
         bias = self.bias(prefix, shape[0])
+        found = self.found([prefix], [shape], bias)
+        if found is not None:
+            return found
+        weight = embedding if self.tied else self.read(prefix, shape)
         if isinstance(weight, LowBitWeight):
             as_it_is = self.lm_head == "auto" and self.weights not in FLOATS
             if as_it_is or self.lm_head == f"int{weight.bits}":
-                return self.low_bit(weight, bias)
+                return self.low_bit([prefix], [weight], bias)
             weight = dequantize(weight)
         low_bit_model = self.weights in INTEGERS or (
             self.weights == "auto" and self.config.quantization is not None
@@ -299,7 +311,7 @@ class Loader:
         if mode == "auto":
             mode = "int8" if low_bit_model else "fp16"
         if mode in INTEGERS:
-            return self.low_bit(self.round(weight, INTEGERS[mode], prefix), bias)
+            return self.low_bit([prefix], [self.round(weight, INTEGERS[mode], prefix)], bias)
         return self.float(weight, bias)
 
     # --- matrices
@@ -313,16 +325,32 @@ class Loader:
         self.count()
         names = [self.prefix(role, layer) for role in roles]
         shapes = [self.config.matrix_shape(role) for role in roles]
-        weights = [self.wanted(self.read(n, s), n) for n, s in zip(names, shapes, strict=True)]
         biases = [self.bias(n, s[0]) for n, s in zip(names, shapes, strict=True)]
         if rows is not None:
-            weights = [take_rows(weights[0], rows)]
             biases = [None if biases[0] is None else biases[0][rows]]
+        bias = join_biases(biases, [s[0] for s in shapes])
+        joined = self.found(names, shapes, bias)
+        if joined is not None:
+            return joined
+        each = list(zip(names, shapes, biases, strict=True))
+        weights = [self.found([n], [s], b) or self.wanted(n, s, rows) for n, s, b in each]
         low_bit = [w for w in weights if isinstance(w, LowBitWeight)]
         if len(low_bit) == len(weights) and alike(low_bit):
-            return self.low_bit(concatenate(low_bit), join_biases(biases, [s[0] for s in shapes]))
-        parts = [self.made(w, b) for w, b in zip(weights, biases, strict=True)]
+            return self.low_bit(names, low_bit, bias)
+        parts = [self.made(n, w, b) for w, (n, _, b) in zip(weights, each, strict=True)]
         return parts[0] if len(parts) == 1 else StackedLinear(parts)
+
+    def found(
+        self, names: Sequence[str], shapes: Sequence[tuple[int, int]], bias: Tensor | None
+    ) -> LinearLowBit | None:
+        """The layer of modules whose matrix is in the packed copy, joined as `low_bit` did it."""
+        if self.packed is None:
+            return None
+        shape = (sum(n for n, _ in shapes), shapes[0][1])
+        linear = self.packed.find("+".join(names), shape, bias)
+        if linear is not None:
+            self.spared |= {f"{name}.{part}" for name in names for part in PARTS}
+        return linear
 
     def read(self, prefix: str, shape: tuple[int, int]) -> LowBitWeight | Tensor:
         """One matrix as the source has it."""
@@ -336,15 +364,23 @@ class Loader:
             names = {part: f"{prefix}.{part}" for part in PACKED_PARTS[stored.method]}
             parts = {p: self.source.tensor(n) for p, n in names.items() if n in self.available}
             reader = READERS[stored.method, stored.format]
-            weight = reader(parts, stored.bits, stored.group_size, prefix)
+            weight = reader(parts, stored.bits, stored.group_size, prefix, self.ops)
         if weight is None:
             return self.tensor(f"{prefix}.weight", shape)
         if tuple(weight.codes.shape) != shape:
             raise CheckpointError(wrong_shape(prefix, tuple(weight.codes.shape), shape))
         return weight
 
-    def wanted(self, weight: LowBitWeight | Tensor, name: str) -> LowBitWeight | Tensor:
-        """The matrix as the caller of `load` wants it: rounded, dequantized, or as it is."""
+    def wanted(
+        self, name: str, shape: tuple[int, int], rows: Tensor | None
+    ) -> LowBitWeight | Tensor:
+        """One matrix as the caller of `load` wants it: rounded, dequantized, or as it is; with its
+        rows in this order.
+        """
+        weight = self.as_asked(self.read(name, shape), name)
+        return weight if rows is None else take_rows(weight, rows)
+
+    def as_asked(self, weight: LowBitWeight | Tensor, name: str) -> LowBitWeight | Tensor:
         if self.weights in INTEGERS:
             bits = INTEGERS[self.weights]
             if isinstance(weight, Tensor):
@@ -358,15 +394,26 @@ class Loader:
         return weight
 
     def round(self, weight: Tensor, bits: int, name: str) -> LowBitWeight:
-        return round_to_nearest(weight, Grid(bits, default_group_size(weight.shape[1])), name)
+        grid = Grid(bits, default_group_size(weight.shape[1]))
+        return self.ops.round_to_nearest(weight, grid, name)
 
-    def made(self, weight: LowBitWeight | Tensor, bias: Tensor | None) -> Linear | LinearLowBit:
+    def made(
+        self, name: str, weight: LinearLowBit | LowBitWeight | Tensor, bias: Tensor | None
+    ) -> Linear | LinearLowBit:
+        if isinstance(weight, LinearLowBit):
+            return weight
         if isinstance(weight, Tensor):
             return self.float(weight, bias)
-        return self.low_bit(weight, bias)
+        return self.low_bit([name], [weight], bias)
 
-    def low_bit(self, weight: LowBitWeight, bias: Tensor | None) -> LinearLowBit:
-        return LinearLowBit(self.ops, self.ops.pack(weight), bias, weight.order)
+    def low_bit(
+        self, names: Sequence[str], weights: Sequence[LowBitWeight], bias: Tensor | None
+    ) -> LinearLowBit:
+        """One layer of weights that are alike, kept in the packed copy."""
+        linear = LinearLowBit(self.ops, self.ops.pack(*weights), bias, weights[0].order)
+        if self.packed is not None:
+            self.packed.keep("+".join(names), linear)
+        return linear
 
     def float(self, weight: Tensor, bias: Tensor | None) -> Linear:
         return Linear(weight.to(FLOATS.get(self.weights, weight.dtype)), bias)

@@ -29,7 +29,8 @@ class PromptLookup:
 
     Every guess is judged by what comes, whether it was evaluated or not, and one is worth
     evaluating if the tokens expected of it come sooner than one by one. So a text that repeats
-    nothing pays for looking, a few microseconds a token, and no more.
+    nothing pays for looking, a few microseconds a token (of the prompt, before the first guess; of
+    the answer, as it grows), and no more.
 
     Args:
         prompt: its ids.

@@ -107,6 +107,22 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def in_large_pages(address: int, nbytes: int) -> bool:
+    """Whether most of a mapped file is there in large pages; False where the system does not say.
+
+    Args:
+        address: where the mapping begins. Every large page of it has been touched.
+        nbytes: its size.
+    """
+    try:
+        maps = Path("/proc/self/smaps").read_text()
+    except OSError:
+        return False
+    _, _, fields = maps.partition(f"\n{address:x}-")
+    large = re.search(r"^FilePmdMapped: +(\d+) kB$", fields, re.MULTILINE)
+    return large is not None and 2 * 1024 * int(large[1]) > nbytes
+
+
 def parameter_count(config: ModelConfig) -> int:
     """Weights in the model's matrices; norms and biases are too few to count."""
     block = sum(n * k for n, k in config.block_matrices().values())

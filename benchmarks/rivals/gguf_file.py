@@ -11,7 +11,7 @@ import numpy as np
 from tinychat.errors import MissingPackageError
 
 # Type -> weights in a block, bytes of it, where its fp16 factor lies.
-BLOCKS = {"Q4_0": (32, 18, 0), "Q6_K": (256, 210, 208)}
+BLOCKS = {"Q4_0": (32, 18, 0), "Q8_0": (32, 34, 0), "Q6_K": (256, 210, 208)}
 # The factor of every block; outputs stay finite, which is all that a benchmark asks of them.
 FACTOR = np.float16(0.002)
 
@@ -54,7 +54,7 @@ def write_gguf(path: Path, shape: Mapping[str, Any]) -> None:
     def matrix(name: str, rows: int, cols: int, kind: str) -> None:
         weights, size, factor = BLOCKS[kind]
         if cols % weights:  # as llama-quantize does where rows are no whole blocks
-            kind = "Q4_0"
+            kind = "Q8_0"
             weights, size, factor = BLOCKS[kind]
         blocks = random.integers(0, 256, (rows, cols // weights, size), dtype=np.uint8)
         blocks[..., factor : factor + 2] = np.frombuffer(FACTOR.tobytes(), dtype=np.uint8)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinychat.bench.job import Job
-from tinychat.errors import MissingPackageError, TinyChatError
+from tinychat.errors import ArgumentError, MissingPackageError, TinyChatError
 
 FLASH_ATTENTION = 1  # LLAMA_FLASH_ATTN_TYPE_ENABLED
 
@@ -26,7 +26,8 @@ class LlamaCppRunner:
                 "CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python "
                 "llama-cpp-python"
             ) from None
-        assert job.threads is not None
+        if job.threads is None:
+            raise ArgumentError("llama.cpp is measured with a given number of threads")
         self._lib: Any = llama_cpp
         self.model, self.weights = job.shape or "", "Q4_0"
         self.threads, self.isa = job.threads, ""

@@ -35,8 +35,6 @@ struct TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64, "as the processor has it");
 
-#if defined(__x86_64__)
-
 // NOTE: Not the compiler's intrinsics. Theirs want tile numbers as literals, which templates cannot
 // give, and GCC 12's `_tile_loadconfig` tells the optimizer of 8 of the 64 bytes that are read.
 struct HardwareTiles {
@@ -61,8 +59,6 @@ struct HardwareTiles {
                  "i"(kCodes));
   }
 };
-
-#endif
 
 struct EmulatedTiles {
   static void configure(const TileConfig& config) {

@@ -3,6 +3,8 @@
 // attending share: rows of keys and values, and the sum of values by weights.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/vector_math.h"
 
 namespace tinychat {

@@ -1,4 +1,7 @@
 // AVX-512 with VNNI, and the int8 matrix units of AMX for many tokens: Intel servers since 2023.
+#include <cstring>
+#include <utility>
+
 #include "cpu/amx_tiles.h"
 #include "cpu/ops.h"
 #include "cpu/vector512.h"
@@ -8,14 +11,39 @@ namespace {
 
 // --- matmul ---
 
+// Codes of a tile of rows into a panel.
+template <int kBits>
+struct Unpack {
+  template <int... kQuads>
+  static void unpack_step(const std::uint8_t* step, std::uint8_t* panel,
+                          std::integer_sequence<int, kQuads...>) {
+    // Four tokens: a number for which no code is left further up in its byte.
+    using Tile = MatmulTile<Vector512, kBits, 4>;
+    (_mm512_storeu_si512(panel + kQuads * kLineBytes, Tile::template load_quad<kQuads>(step)), ...);
+  }
+
+  static void run(const Packing& packing, const std::uint8_t* tile, int first_group, int groups,
+                  std::uint8_t* panel) {
+    for (int g = first_group; g < first_group + groups; ++g) {
+      const std::uint8_t* step = tile + packing.lines(static_cast<std::size_t>(g));
+      for (int s = 0; s < packing.group / kStepInputs; ++s) {
+        unpack_step(step, panel, std::make_integer_sequence<int, kStepQuads>());
+        step += packing.step_bytes();
+        panel += kStepQuads * kLineBytes;
+      }
+    }
+  }
+};
+
 // Two tiles of rows by up to 32 tokens: each half of the tokens against each tile of rows is a
 // tile of sums, so that whatever is loaded serves two products. Sums leave the tiles at every
 // group, because every group has scales of its own; the next group's products are begun before
 // that, for the vector units to work on one group while the tiles work on the next.
 template <class Tiles>
 struct AmxPanels {
-  static constexpr int kTokens = 2 * kTileTokens;
   using V = Vector512;
+  static_assert(kPanelTiles == 2 && kPanelTokens == 2 * kTileTokens,
+                "what fills the tiles of sums");
 
   // Sums of one tile of rows and half the tokens.
   using Sums = std::int32_t[kTileTokens][kTileRows];
@@ -102,7 +130,13 @@ struct AmxPanels {
 std::int64_t multiply_tiles(int rounds) {
   using Tiles = HardwareTiles;
   constexpr std::int64_t kProductsPerTile = kTileTokens * kTileRows * kTileInputs;
+  std::uint8_t ones[kTileTokens * kTileLine];
+  std::memset(ones, 1, sizeof ones);
   Tiles::configure(TileConfig(kTileInputs));
+  Tiles::load<4>(ones, kTileLine);
+  Tiles::load<5>(ones, kTileLine);
+  Tiles::load<6>(ones, kTileLine);
+  Tiles::load<7>(ones, kTileLine);
   for (int round = 0; round < rounds; ++round) {
     Tiles::multiply<0, 4, 6>();
     Tiles::multiply<1, 4, 7>();
@@ -118,13 +152,14 @@ Isa with_tiles(const char* name) {
   Isa isa = avx512_vnni_isa();
   isa.name = name;
   // --- matmul ---
-  static_assert(Vector512::kPanelTiles == 2, "what the kernel above takes");
   using Panels = AmxPanels<Tiles>;
-  isa.panel_tokens = Panels::kTokens;
-  isa.panel_codes = PanelCodes::kByToken;
   isa.begin_panels = Panels::begin;
+  isa.multiply_panels = Panels::multiply;
   isa.end_panels = Panels::end;
-  for (const int bits : {2, 3, 4, 8}) isa.multiply_panels[bits] = Panels::multiply;
+  isa.unpack_panel[2] = Unpack<2>::run;
+  isa.unpack_panel[3] = Unpack<3>::run;
+  isa.unpack_panel[4] = Unpack<4>::run;
+  isa.unpack_panel[8] = Unpack<8>::run;
   return isa;
 }
 

@@ -19,24 +19,6 @@ namespace {
 // not fit, so those are widened first.
 struct DotAvx2 {
   static constexpr bool kTwoChains = false;
-  static constexpr int kPanelTokens = 4;
-
-  // Of a step, in 16 bits where the codes allow it.
-  template <int kBits>
-  struct Products {
-    __m256i pairs = _mm256_setzero_si256();
-
-    void add(__m256i codes, __m256i quad, __m256i& dots) {
-      if constexpr (kBits <= 4) {
-        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes, quad));
-      } else {
-        dots = add_wide(dots, codes, quad);
-      }
-    }
-    void finish(__m256i& dots) const {
-      if constexpr (kBits <= 4) dots = add_pairs(dots, pairs);
-    }
-  };
 
   static __m256i add_pairs(__m256i sum, __m256i pairs) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));

@@ -11,16 +11,6 @@ namespace {
 
 struct DotAvxVnni {
   static constexpr bool kTwoChains = true;
-  static constexpr int kPanelTokens = 6;
-
-  // Products are summed where they come about.
-  template <int kBits>
-  struct Products {
-    static void add(__m256i codes, __m256i quad, __m256i& dots) {
-      dots = _mm256_dpbusd_avx_epi32(dots, codes, quad);
-    }
-    static void finish(__m256i&) {}
-  };
 
   template <int kBits, int kTokens>
   static void add_dots(__m256i& even, __m256i& odd, const __m256i* codes,

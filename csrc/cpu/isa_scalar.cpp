@@ -109,47 +109,11 @@ void matmul_tile(const Packing& packing, const std::uint8_t* tile, const TokenTi
   }
 }
 
-template <int kBits>
-void unpack_panel(const Packing& packing, const std::uint8_t* tile, int first_group, int groups,
-                  std::uint8_t* panel) {
-  const int quads = packing.group / 4;
-  for (int g = first_group; g < first_group + groups; ++g) {
-    const std::uint8_t* lines = tile + packing.lines(static_cast<std::size_t>(g));
-    for (int q = 0; q < quads; ++q, panel += kLineBytes) {
-      const std::uint8_t* step = lines + q / kStepQuads * kBits * kLineBytes;
-      for (int byte = 0; byte < kLineBytes; ++byte) {
-        panel[byte] = static_cast<std::uint8_t>(code_of<kBits>(step, q % kStepQuads, byte));
-      }
-    }
-  }
-}
-
-void multiply_panel(const PanelWork& work) {
-  const Packing& packing = work.packing;
-  const int quads = packing.group / 4;
-  for (int t = 0; t < work.x.tokens; ++t) {
-    float* sums = work.sums + t * kTileRows;
-    const std::uint8_t* panel = work.panels[0];
-    for (int i = 0; i < work.groups; ++i) {
-      const auto g = static_cast<std::size_t>(work.first_group + i);
-      const std::size_t column = g * static_cast<std::size_t>(work.x.tokens) + t;
-      const std::uint8_t* zeros = work.tiles[0] + packing.zeros(g);
-      std::int32_t dots[kTileRows];
-      for (int r = 0; r < kTileRows; ++r) dots[r] = zeros[r] * work.x.minus_sums[column];
-      const std::int8_t* codes = work.x.codes + (g * quads * work.x.tokens + t) * 4;
-      for (int q = 0; q < quads; ++q, panel += kLineBytes, codes += work.x.tokens * 4) {
-        for (int byte = 0; byte < kLineBytes; ++byte)
-          dots[byte / 4] += panel[byte] * codes[byte % 4];
-      }
-      add_scaled(work.tiles[0] + packing.scales(g), work.x.scales[column], dots, sums);
-    }
-  }
-}
-
 // See Isa::multiply_registers.
 std::int64_t multiply_registers(int rounds) {
   std::int32_t dots[kLineBytes] = {};
-  std::uint8_t codes[kLineBytes] = {1};
+  std::uint8_t codes[kLineBytes];
+  std::memset(codes, 1, sizeof codes);
   const std::int8_t quad[4] = {1, 1, 1, 1};
   for (int round = 0; round < rounds; ++round) {
     // Nobody knows that they are the same again, nor that the result is not wanted.
@@ -167,19 +131,12 @@ Isa scalar_isa() {
   // --- add ---
   isa.add = add_floats;
   // --- matmul ---
-  isa.few_tokens = 8;
+  isa.max_tokens = kMostTokens;
   isa.quantize_group = quantize_group;
   isa.matmul[2] = matmul_tile<2>;
   isa.matmul[3] = matmul_tile<3>;
   isa.matmul[4] = matmul_tile<4>;
   isa.matmul[8] = matmul_tile<8>;
-  isa.panel_tiles = 1;
-  isa.panel_tokens = 8;
-  isa.unpack_panel[2] = unpack_panel<2>;
-  isa.unpack_panel[3] = unpack_panel<3>;
-  isa.unpack_panel[4] = unpack_panel<4>;
-  isa.unpack_panel[8] = unpack_panel<8>;
-  for (const int bits : {2, 3, 4, 8}) isa.multiply_panels[bits] = multiply_panel;
   // --- read_bandwidth, int8_rate ---
   isa.sum_page = sum_page;
   isa.multiply_registers = multiply_registers;

@@ -1,12 +1,13 @@
 // matmul: round the activations to int8, then multiply them by the weight.
 //
-// A few tokens: the time is that of reading the weight once, so its codes go from memory through
-// registers into the products. Many tokens: the time is that of the products, so codes are unpacked
-// once into panels that the nearest cache holds. Sums are formed in the same order either way: a
-// token's result does not depend on how many come with it.
+// One token: the time is that of reading the weight once. More: a tile of rows meets one tile of
+// tokens after the other while it is near; or, where an ISA has a kernel for panels, see
+// matmul_panels.h. Sums are formed in the same order in every way: a token's result does not depend
+// on how many come with it.
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/matmul_panels.h"
 #include "cpu/ops.h"
 #include "cpu/token_tiles.h"
 
@@ -45,181 +46,66 @@ int row_tiles_per_part(const Packing& packing) {
 }
 
 void multiply_one(Team& team, const Isa& isa, MatmulKernel* kernel, const MatmulArgs& args) {
-  std::byte* own = team.scratch() + static_cast<std::size_t>(team.rank) *
-                                        round_up(token_bytes(args.packing), kLineBytes);
-  const TileMemory memory(own, args.packing, 0, 1);
+  const std::size_t own = TokenTiles::bytes(args, TokenCodes::kByQuad);
+  const TokenTiles token(team.scratch() + static_cast<std::size_t>(team.rank) * own, args, 1,
+                         TokenCodes::kByQuad);
   bool rounded = false;
   team.for_each(static_cast<int>(args.packing.tiles()), row_tiles_per_part(args.packing),
                 [&](Range part) {
                   // Each thread rounds the token for itself: that is cheaper than waiting for
                   // another's result.
-                  if (!rounded) quantize_token(isa, args, memory, 0, 0, PanelCodes::kByQuad);
+                  if (!rounded) token.round_tile(isa, 0);
                   rounded = true;
                   for (int tile = part.begin; tile < part.end; ++tile) {
-                    multiply(kernel, args, tile, memory.tile(), 0);
+                    multiply(kernel, args, tile, token.tile(0), 0);
                   }
                 });
 }
 
-void multiply_few(Team& team, const Isa& isa, MatmulKernel* kernel, const MatmulArgs& args) {
-  const TileMemory memory(team.scratch(), args.packing, 0, args.tokens);
-  team.for_each(args.tokens, 1, [&](Range tokens) {
-    for (int t = tokens.begin; t < tokens.end; ++t) {
-      quantize_token(isa, args, memory, 0, t, PanelCodes::kByQuad);
-    }
-  });
-  team.for_each(static_cast<int>(args.packing.tiles()), row_tiles_per_part(args.packing),
-                [&](Range part) {
-                  for (int tile = part.begin; tile < part.end; ++tile) {
-                    multiply(kernel, args, tile, memory.tile(), 0);
-                  }
-                });
+// Tiles of tokens that share a visit to a tile of rows: as many as the second cache holds, so that
+// the weight is read from memory once, or few times.
+int token_tiles_per_visit(const Isa& isa, const Packing& packing) {
+  constexpr std::size_t kVisitBytes = 512 << 10;
+  const std::size_t tile = static_cast<std::size_t>(isa.max_tokens) * packing.padded_cols();
+  return static_cast<int>(std::max<std::size_t>(1, kVisitBytes / tile));
 }
 
-// A thread's own memory for a band of rows: as many tiles as the panel kernel takes.
-struct Band {
-  int tiles;
-  float* sums;           // [T, tiles, 16]
-  std::uint8_t* panels;  // [tiles, kPanelInputs, 16]
-
-  static constexpr std::size_t kPanelBytes = std::size_t{kPanelInputs} * kTileRows;
-
-  static std::size_t sum_bytes(int tokens, int tiles) {
-    return static_cast<std::size_t>(tokens * tiles) * kTileRows * sizeof(float);
-  }
-  static std::size_t bytes(int tokens, int tiles) {
-    return sum_bytes(tokens, tiles) + static_cast<std::size_t>(tiles) * kPanelBytes;
-  }
-  Band(std::byte* memory, int tokens, int band_tiles)
-      : tiles(band_tiles),
-        sums(reinterpret_cast<float*>(memory)),
-        panels(reinterpret_cast<std::uint8_t*>(memory + sum_bytes(tokens, band_tiles))) {}
-
-  float* sums_of(int token) const { return sums + token * tiles * kTileRows; }
-  std::uint8_t* panel(int tile) const {
-    return panels + static_cast<std::size_t>(tile) * kPanelBytes;
-  }
-};
-
-// The sums of a band's rows for all tokens, with the bias, to where they belong.
-void write_band(const MatmulArgs& args, const Band& band, int first_row) {
-  const int rows = std::min(band.tiles * kTileRows, args.packing.rows - first_row);
-  for (int t = 0; t < args.tokens; ++t) {
-    const float* sums = band.sums_of(t);
-    float* out = args.out + static_cast<std::size_t>(t) * args.packing.rows + first_row;
-    if (args.bias == nullptr) {
-      std::copy(sums, sums + rows, out);
-    } else {
-      for (int r = 0; r < rows; ++r) out[r] = sums[r] + args.bias[first_row + r];
-    }
-  }
-}
-
-// Asks for the packed codes of a stretch, so that they are near when they are unpacked: a burst of
-// reading between long stretches of computing is more than the processor foresees.
-void prefetch_codes(const Packing& packing, const std::uint8_t* tile, int first_group, int groups) {
-  const auto first = static_cast<std::size_t>(first_group);
-  const std::size_t end = packing.lines(first + static_cast<std::size_t>(groups) - 1);
-  for (std::size_t at = packing.lines(first); at < end + packing.group_bytes(); at += kLineBytes) {
-    __builtin_prefetch(tile + at, 0, 2);
-  }
-}
-
-// All tokens against the band of rows from tile `first_tile` on, one stretch of inputs after the
-// other. A band that reaches beyond the weight repeats its last tile; nobody looks at the sums.
-template <class TileOf>
-void multiply_band(const Isa& isa, const MatmulArgs& args, const Band& band, int first_tile,
-                   const TokenTiling& tiling, TileOf token_tile) {
-  const Packing& packing = args.packing;
-  const int groups = static_cast<int>(packing.groups());
-  const int groups_at_once = kPanelInputs / packing.group;
-  const int last_tile = static_cast<int>(packing.tiles()) - 1;
-  const auto tile_of = [&](int tile) {
-    return args.weight + static_cast<std::size_t>(tile) * packing.tile_bytes();
-  };
-  PanelWork work;
-  work.packing = packing;
-  for (int i = 0; i < band.tiles; ++i) {
-    work.tiles[i] = tile_of(std::min(first_tile + i, last_tile));
-    work.panels[i] = band.panel(i);
-  }
-  std::fill(band.sums, band.sums_of(args.tokens), 0.0f);
-  for (int group = 0; group < groups; group += groups_at_once) {
-    work.first_group = group;
-    work.groups = std::min(groups_at_once, groups - group);
-    for (int i = 0; i < band.tiles; ++i) {
-      isa.unpack_panel[packing.bits](packing, work.tiles[i], group, work.groups, band.panel(i));
-    }
-    const bool to_next_band = group + work.groups == groups;
-    const int next = to_next_band ? 0 : group + work.groups;
-    for (int i = 0; i < band.tiles; ++i) {
-      const int tile = first_tile + i + (to_next_band ? band.tiles : 0);
-      prefetch_codes(packing, tile_of(std::min(tile, last_tile)), next,
-                     std::min(groups_at_once, groups - next));
-    }
-    for (int tile = 0; tile < tiling.tiles; ++tile) {
-      work.x = token_tile(tile);
-      work.sums = band.sums_of(tiling.first(tile));
-      isa.multiply_panels[packing.bits](work);
-    }
-  }
-  write_band(args, band, first_tile * kTileRows);
-}
-
-// All rounded tokens of a matmul that multiplies panels, and what their kernel may read behind
-// them.
-std::size_t rounded_bytes(const Isa& isa, const MatmulArgs& args) {
-  const std::size_t tokens = static_cast<std::size_t>(args.tokens) * token_bytes(args.packing);
-  const bool by_token = isa.panel_codes == PanelCodes::kByToken;
-  return round_up(tokens + (by_token ? 16 * args.packing.padded_cols() : 0), kLineBytes);
-}
-
-void multiply_many(Team& team, const Isa& isa, const MatmulArgs& args) {
-  const TokenTiling tiling(args.tokens, isa.panel_tokens);
-  const std::size_t rounded = rounded_bytes(isa, args);
-  const auto memory = [&](int tile) {
-    return TileMemory(team.scratch(), args.packing, tiling.first(tile), tiling.count(tile));
-  };
-  team.for_each(tiling.tiles, 1, [&](Range tiles) {
-    for (int tile = tiles.begin; tile < tiles.end; ++tile) {
-      for (int t = 0; t < tiling.count(tile); ++t) {
-        quantize_token(isa, args, memory(tile), tiling.first(tile), t, isa.panel_codes);
+void multiply_some(Team& team, const Isa& isa, MatmulKernel* kernel, const MatmulArgs& args) {
+  const TokenTiles tokens(team.scratch(), args, isa.max_tokens, TokenCodes::kByQuad);
+  tokens.round_all(team, isa);
+  const int per_visit = token_tiles_per_visit(isa, args.packing);
+  const int visits = (tokens.count() + per_visit - 1) / per_visit;
+  const int row_tiles = static_cast<int>(args.packing.tiles());
+  team.for_each(row_tiles * visits, row_tiles_per_part(args.packing), [&](Range part) {
+    for (int item = part.begin; item < part.end; ++item) {
+      const int begin = item / row_tiles * per_visit;
+      const int end = std::min(tokens.count(), begin + per_visit);
+      for (int tile = begin; tile < end; ++tile) {
+        multiply(kernel, args, item % row_tiles, tokens.tile(tile), tokens.first(tile));
       }
     }
-  });
-  const int bands =
-      static_cast<int>(ceil_div(args.packing.tiles(), static_cast<std::size_t>(isa.panel_tiles)));
-  team.for_each(bands, 1, [&](Range part) {
-    const std::size_t own = Band::bytes(args.tokens, isa.panel_tiles);
-    if (isa.begin_panels != nullptr) isa.begin_panels(args.packing);
-    const Band band(team.scratch() + rounded + static_cast<std::size_t>(team.rank) * own,
-                    args.tokens, isa.panel_tiles);
-    for (int i = part.begin; i < part.end; ++i) {
-      multiply_band(isa, args, band, i * isa.panel_tiles, tiling,
-                    [&](int tile) { return memory(tile).tile(); });
-    }
-    if (isa.end_panels != nullptr) isa.end_panels();
   });
 }
 
 }  // namespace
 
 std::size_t matmul_scratch_bytes(const Isa& isa, const MatmulArgs& args, int threads) {
-  const std::size_t bytes = token_bytes(args.packing);
-  const auto team = static_cast<std::size_t>(threads);
-  if (args.tokens == 1) return team * round_up(bytes, kLineBytes);
-  if (args.tokens <= isa.few_tokens) return static_cast<std::size_t>(args.tokens) * bytes;
-  return rounded_bytes(isa, args) + team * Band::bytes(args.tokens, isa.panel_tiles);
+  if (args.tokens == 1) {
+    const std::size_t own = TokenTiles::bytes(args, TokenCodes::kByQuad);
+    return static_cast<std::size_t>(threads) * own;
+  }
+  if (panels_pay(isa, args)) return panels_scratch_bytes(args, threads);
+  return TokenTiles::bytes(args, TokenCodes::kByQuad);
 }
 
 void matmul(Team& team, const Isa& isa, const MatmulArgs& args) noexcept {
   MatmulKernel* kernel = isa.matmul[args.packing.bits];
   if (args.tokens == 1) {
     multiply_one(team, isa, kernel, args);
-  } else if (args.tokens <= isa.few_tokens) {
-    multiply_few(team, isa, kernel, args);
+  } else if (panels_pay(isa, args)) {
+    multiply_panels(team, isa, args);
   } else {
-    multiply_many(team, isa, args);
+    multiply_some(team, isa, kernel, args);
   }
 }
 

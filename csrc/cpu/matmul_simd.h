@@ -147,125 +147,8 @@ struct MatmulTile {
   }
 };
 
-// Codes of a tile of rows into a panel.
-template <class V, int kBits>
-struct Unpack {
-  template <int... kQuads>
-  static TINYCHAT_INLINE void unpack_step(const std::uint8_t* step, std::uint8_t* panel,
-                                          std::integer_sequence<int, kQuads...>) {
-    // Four tokens: a number for which no code is left further up in its byte.
-    using Tile = MatmulTile<V, kBits, 4>;
-    (V::store_codes(panel + kQuads * kLineBytes, Tile::template load_quad<kQuads>(step)), ...);
-  }
-
-  static void run(const Packing& packing, const std::uint8_t* tile, int first_group, int groups,
-                  std::uint8_t* panel) {
-    const int steps = packing.group / kStepInputs;
-    for (int g = first_group; g < first_group + groups; ++g) {
-      const std::uint8_t* lines = tile + packing.lines(static_cast<std::size_t>(g));
-      for (int s = 0; s < steps; ++s, panel += kStepQuads * kLineBytes) {
-        for (int row = 0; row < kTileRows; row += V::kRows) {
-          unpack_step(lines + s * kBits * kLineBytes + row * 4, panel + row * 4,
-                      std::make_integer_sequence<int, kStepQuads>());
-        }
-      }
-    }
-  }
-};
-
-// Panels by a tile of tokens. Loading is as dear as multiplying, so each code and each activation
-// that is loaded serves several products: kVectors rows of vectors by kTokens sums in registers.
-template <class V, int kBits, int kTokens>
-struct PanelTile {
-  using Int = typename V::Int;
-  using Float = typename V::Float;
-
-  static constexpr int kVectors = V::kPanelTiles * kTileRows / V::kRows;
-  using Dots = Int[kVectors][kTokens];
-
-  // The tile that a vector of rows belongs to, and its place there.
-  static constexpr int tile(int vector) { return vector * V::kRows / kTileRows; }
-  static constexpr int row(int vector) { return vector * V::kRows % kTileRows; }
-
-  // kSteps of a panel: dots += codes · activations.
-  static TINYCHAT_INLINE void multiply_step(const std::uint8_t* const* lines,
-                                            const std::int8_t* quads, Dots& dots) {
-    typename V::template Products<kBits> products[kVectors][kTokens];
-#pragma GCC unroll 8
-    for (int q = 0; q < kStepQuads; ++q) {
-      Int codes[kVectors];
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) codes[v] = V::load(lines[v] + q * kLineBytes);
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        const Int quad = V::broadcast(quads + (q * kTokens + t) * 4);
-#pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) products[v][t].add(codes[v], quad, dots[v][t]);
-      }
-    }
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) products[v][t].finish(dots[v][t]);
-    }
-  }
-
-  static TINYCHAT_INLINE void multiply_group(const PanelWork& work, std::size_t g,
-                                             const std::uint8_t* const* panels) {
-    const Packing& packing = work.packing;
-    const std::size_t column = g * kTokens;
-    Dots dots;
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
-      const Int zeros = V::load_zeros(work.tiles[tile(v)] + packing.zeros(g) + row(v));
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        dots[v][t] = V::times(zeros, work.x.minus_sums[column + t]);
-      }
-    }
-    const std::int8_t* quads = work.x.codes + column * packing.group;
-    const std::uint8_t* lines[kVectors];
-    for (int v = 0; v < kVectors; ++v) lines[v] = panels[tile(v)] + row(v) * 4;
-    for (int s = 0; s < packing.group / kStepInputs; ++s) {
-      multiply_step(lines, quads, dots);
-      quads += kStepQuads * kTokens * 4;
-      for (int v = 0; v < kVectors; ++v) lines[v] += kStepQuads * kLineBytes;
-    }
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
-      const Float scales = V::load_scales(work.tiles[tile(v)] + packing.scales(g) + row(v) * 2);
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        float* sum = work.sums + (t * V::kPanelTiles + tile(v)) * kTileRows + row(v);
-        V::store(sum,
-                 V::add_scaled(V::load_floats(sum), dots[v][t], work.x.scales[column + t], scales));
-      }
-    }
-  }
-
-  static void run(const PanelWork& work) {
-    const std::size_t panel_bytes = static_cast<std::size_t>(work.packing.group) * kTileRows;
-    const std::uint8_t* panels[kMostPanelTiles];
-    for (int i = 0; i < V::kPanelTiles; ++i) panels[i] = work.panels[i];
-    for (int g = 0; g < work.groups; ++g) {
-      multiply_group(work, static_cast<std::size_t>(work.first_group + g), panels);
-      for (int i = 0; i < V::kPanelTiles; ++i) panels[i] += panel_bytes;
-    }
-  }
-};
-
 // Chooses the kernel for the number of tokens, 1..kTokens.
-template <class V, int kBits, int kTokens = V::kPanelTokens>
-void multiply_panels(const PanelWork& work) {
-  if (work.x.tokens == kTokens) {
-    PanelTile<V, kBits, kTokens>::run(work);
-  } else if constexpr (kTokens > 1) {
-    multiply_panels<V, kBits, kTokens - 1>(work);
-  }
-}
-
-// As above, for a few tokens.
-template <class V, int kBits, int kTokens = V::kFewTokens>
+template <class V, int kBits, int kTokens = V::kMaxTokens>
 void matmul_any(const Packing& packing, const std::uint8_t* tile, const TokenTile& x,
                 const float* bias, float* out, std::size_t out_stride) {
   static_assert(kTokens <= kMostTokens);
@@ -280,49 +163,34 @@ void matmul_any(const Packing& packing, const std::uint8_t* tile, const TokenTil
 template <class V>
 std::int64_t multiply_registers(int rounds) {
   using Int = typename V::Int;
-  constexpr int kChains = 12;
-  const std::uint8_t ones[kLineBytes] = {1, 1, 1, 1};
-  const std::int8_t quad_bytes[4] = {1, 1, 1, 1};
-  const Int quad = V::broadcast(quad_bytes);
-  Int codes = V::load(ones);
-  Int dots[kChains];
-  for (Int& dot : dots) dot = V::no_dots();
+  constexpr int kChains = 6;
+  std::uint8_t ones[kLineBytes];
+  std::int8_t quads[kStepQuads * 4];
+  __builtin_memset(ones, 1, sizeof ones);
+  __builtin_memset(quads, 1, sizeof quads);
+  Int codes[kStepQuads], even[kChains], odd[kChains];
+  for (Int& code : codes) code = V::load(ones);
+  for (int i = 0; i < kChains; ++i) even[i] = odd[i] = V::no_dots();
   for (int round = 0; round < rounds; ++round) {
-    typename V::template Products<4> products[kChains];
-#pragma GCC unroll 8
-    for (int q = 0; q < kStepQuads; ++q) {
-#pragma GCC unroll 12
-      for (int i = 0; i < kChains; ++i) {
-        asm volatile("" : "+v"(codes));  // nobody knows that they are the same again
-        products[i].add(codes, quad, dots[i]);
-      }
+#pragma GCC unroll 6
+    for (int i = 0; i < kChains; ++i) {
+      // Nobody knows that the codes are the same again, nor that the sums are not wanted.
+      for (Int& code : codes) asm volatile("" : "+v"(code));
+      V::template add_dots<4, 1>(even[i], odd[i], codes, quads);
+      asm volatile("" : "+v"(even[i]), "+v"(odd[i]));
     }
-#pragma GCC unroll 12
-    for (int i = 0; i < kChains; ++i) products[i].finish(dots[i]);
   }
-  for (Int& dot : dots) asm volatile("" : "+v"(dot));  // kept, so that no product can be left out
-  return std::int64_t{rounds} * kStepQuads * kChains * V::kRows * 4 * 2;
+  return std::int64_t{rounds} * kChains * kStepQuads * V::kRows * 4 * 2;
 }
 
 template <class V>
 void use_matmul(Isa* isa) {
   isa->multiply_registers = multiply_registers<V>;
-  isa->few_tokens = V::kFewTokens;
+  isa->max_tokens = V::kMaxTokens;
   isa->matmul[2] = matmul_any<V, 2>;
   isa->matmul[3] = matmul_any<V, 3>;
   isa->matmul[4] = matmul_any<V, 4>;
   isa->matmul[8] = matmul_any<V, 8>;
-  isa->panel_tiles = V::kPanelTiles;
-  isa->panel_tokens = V::kPanelTokens;
-  isa->unpack_panel[2] = Unpack<V, 2>::run;
-  isa->unpack_panel[3] = Unpack<V, 3>::run;
-  isa->unpack_panel[4] = Unpack<V, 4>::run;
-  isa->unpack_panel[8] = Unpack<V, 8>::run;
-  // What counts of a code in a byte is whether it fits four bits.
-  isa->multiply_panels[2] = multiply_panels<V, 4>;
-  isa->multiply_panels[3] = multiply_panels<V, 4>;
-  isa->multiply_panels[4] = multiply_panels<V, 4>;
-  isa->multiply_panels[8] = multiply_panels<V, 8>;
 }
 
 inline __m256i broadcast256(const std::int8_t* quad) {
@@ -336,22 +204,14 @@ inline __m256i broadcast256(const std::int8_t* quad) {
 template <class Dot>
 struct Vector256 {
   static constexpr int kRows = 8;
-  static constexpr int kFewTokens = 4;
-  static constexpr int kPanelTiles = 1;
-  static constexpr int kPanelTokens = Dot::kPanelTokens;
+  static constexpr int kMaxTokens = 4;
   static constexpr bool kTwoChains = Dot::kTwoChains;
-  template <int kBits>
-  using Products = typename Dot::template Products<kBits>;
   using Int = __m256i;
   using Float = __m256;
 
   static Int load(const std::uint8_t* from) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   }
-  static void store_codes(std::uint8_t* to, Int codes) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), codes);
-  }
-  static Int broadcast(const std::int8_t* quad) { return broadcast256(quad); }
   // Of bytes, but for the bits that cross into a neighbour.
   template <int kBy>
   static Int shift_right(Int bytes) {

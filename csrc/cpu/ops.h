@@ -18,7 +18,7 @@ namespace tinychat {
 // Some tokens' activations as matmul kernels read them: int8 with one scale per token and group.
 struct TokenTile {
   int tokens;
-  const std::int8_t* codes;        // [padded K / 4, tokens, 4], or as Isa::panel_codes says
+  const std::int8_t* codes;        // see TokenCodes
   const float* scales;             // [groups, tokens]
   const std::int32_t* minus_sums;  // [groups, tokens], minus the sum of the group's codes
 };
@@ -28,34 +28,35 @@ struct TokenTile {
 using MatmulKernel = void(const Packing& packing, const std::uint8_t* tile, const TokenTile& x,
                           const float* bias, float* out, std::size_t out_stride);
 
+// How the codes of a TokenTile lie.
+enum class TokenCodes {
+  kByQuad,   // [padded K / 4, tokens, 4]
+  kByToken,  // [tokens, padded K]; what lies behind, up to a multiple of 16 tokens, may be read
+};
+
 // A panel holds the codes of some groups of a tile of rows, each in a byte of its own: quad after
 // quad, a line of 64 bytes each, in which byte 4 r + j belongs to row r and input j of the quad.
-// Unpacked once, it is multiplied by many tokens.
+// Unpacked once, it is multiplied by many tokens; see matmul_panels.h.
 using UnpackKernel = void(const Packing& packing, const std::uint8_t* tile, int first_group,
                           int groups, std::uint8_t* panel);
 
 // How many inputs of a row a panel holds at most: few enough that panels stay in the first level.
 inline constexpr int kPanelInputs = 512;
-// The most tiles of rows that a panel kernel takes at a time.
-inline constexpr int kMostPanelTiles = 2;
+// Tiles of rows that a panel kernel takes at a time, and the largest tile of tokens.
+inline constexpr int kPanelTiles = 2;
+inline constexpr int kPanelTokens = 32;
 
 // Panels of tiles of rows against a tile of tokens.
 struct PanelWork {
   Packing packing;
-  const std::uint8_t* tiles[kMostPanelTiles];   // packed, for their scales and zeros
-  const std::uint8_t* panels[kMostPanelTiles];  // of `groups` groups from first_group on
+  const std::uint8_t* tiles[kPanelTiles];   // packed, for their scales and zeros
+  const std::uint8_t* panels[kPanelTiles];  // of `groups` groups from first_group on
   int first_group;
   int groups;
-  TokenTile x;  // of all groups
-  float* sums;  // [tokens, Isa::panel_tiles, 16], added to
+  TokenTile x;  // of all groups, its codes by token
+  float* sums;  // [tokens, kPanelTiles, 16], added to
 };
 using PanelKernel = void(const PanelWork& work);
-
-// How a panel kernel wants the codes of a TokenTile.
-enum class PanelCodes {
-  kByQuad,   // [padded K / 4, tokens, 4]
-  kByToken,  // [tokens, padded K]; what lies behind, up to a multiple of 16 tokens, may be read
-};
 
 // A group of activations whose largest magnitude is below this is rounded to zeros: 127 / magnitude
 // would overflow.
@@ -70,6 +71,16 @@ constexpr std::size_t row_bytes(DType dtype, int n) {
   if (dtype == DType::kInt8) return elements + sizeof(float);
   return elements * (dtype == DType::kFloat32 ? 4 : 2);
 }
+
+// What weights are rounded to: Grid of tinychat/quantize/grid.py.
+struct RoundingRule {
+  int bits;
+  int group;  // divides the inputs of a row
+  bool symmetric;
+
+  int top() const { return (1 << bits) - 1; }
+  int middle() const { return 1 << (bits - 1); }
+};
 
 enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
 
@@ -117,21 +128,19 @@ struct Isa {
   void (*add)(const float* x, const float* y, float* out, std::size_t n);
 
   // --- matmul ---
-  int few_tokens;  // the largest TokenTile that `matmul` takes, up to kMostTokens
+  int max_tokens;  // the largest TokenTile that `matmul` takes, up to kMostTokens
   // Rounds one group of one token: x [n], n <= group, to codes [group / 4, 4], `stride` bytes from
   // quad to quad; returns the scale and writes minus the sum of the codes. The scale of a
   // group that holds an infinity or a NaN is NaN, so that it shows in the product.
   float (*quantize_group)(const float* x, int n, int group, std::int8_t* codes, int stride,
                           std::int32_t* minus_sum);
   MatmulKernel* matmul[kMostBits + 1];  // by bits: 2, 3, 4 and 8
-  int panel_tiles;   // tiles of rows that multiply_panels takes, up to kMostPanelTiles
-  int panel_tokens;  // the largest TokenTile that it takes
-  PanelCodes panel_codes;
-  // Called by a thread before and after some panel products, if not null.
+  // Null where matmul_panels.h does not apply. A thread calls the first before and the last after
+  // some products.
   void (*begin_panels)(const Packing& packing);
+  PanelKernel* multiply_panels;
   void (*end_panels)();
   UnpackKernel* unpack_panel[kMostBits + 1];
-  PanelKernel* multiply_panels[kMostBits + 1];
 
   // --- read_bandwidth, int8_rate ---
   std::uint64_t (*sum_page)(const std::byte* page);  // reads kPageBytes
@@ -149,6 +158,11 @@ struct Isa {
   // A row of n elements to float32 and back, rounded to nearest even.
   void (*read_row)(DType dtype, const void* x, float* out, int n);
   void (*write_row)(DType dtype, const float* x, void* out, int n);
+
+  // --- round_to_nearest ---
+  // x [n] to n codes, and a scale and a zero for each of its n / rule.group groups.
+  void (*round_row)(DType dtype, const void* x, int n, const RoundingRule& rule,
+                    std::uint8_t* codes, std::uint16_t* scales, std::uint8_t* zeros);
 
   // --- attention ---
   // x [n] with its first 2 · half numbers turned by the angles of cos and sin, times scale.
@@ -217,6 +231,44 @@ struct PackArgs {
 };
 void pack(Team& team, const Isa& isa, const PackArgs& args) noexcept;    // reads all but packed
 void unpack(Team& team, const Isa& isa, const PackArgs& args) noexcept;  // reads packed
+
+// --- round_to_nearest ---
+struct RoundToNearestArgs {
+  const std::byte* weights;  // [rows, cols]
+  DType dtype;               // of the weights
+  std::uint8_t* codes;       // [rows, cols]
+  std::uint16_t* scales;     // [rows, cols / group] fp16 bits
+  std::uint8_t* zeros;       // [rows, cols / group]
+  int rows;
+  int cols;
+  RoundingRule rule;
+};
+void round_to_nearest(Team& team, const Isa& isa, const RoundToNearestArgs& args) noexcept;
+
+// --- unpack_rows ---
+struct UnpackRowsArgs {
+  const std::uint32_t* words;  // [rows, words_per_row], of any strides
+  std::ptrdiff_t row_stride;   // in words
+  std::ptrdiff_t word_stride;
+  const std::int32_t* order;  // [codes_per_row()] or null
+  std::uint8_t* codes;        // [rows, codes_per_row()]
+  int rows;
+  int words_per_row;
+  int bits;  // 2, 3, 4 or 8
+
+  int codes_per_row() const { return static_cast<int>(std::int64_t{words_per_row} * 32 / bits); }
+};
+std::size_t unpack_rows_scratch_bytes(const UnpackRowsArgs& args, int threads);
+void unpack_rows(Team& team, const Isa& isa, const UnpackRowsArgs& args) noexcept;
+
+// --- unpack_awq ---
+struct UnpackAwqArgs {
+  const std::uint32_t* words;  // [inputs, words_per_input]
+  std::uint8_t* codes;         // [8 words_per_input, inputs]
+  int inputs;
+  int words_per_input;
+};
+void unpack_awq(Team& team, const Isa& isa, const UnpackAwqArgs& args) noexcept;
 
 // --- norm ---
 struct RmsNormArgs {

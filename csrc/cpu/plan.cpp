@@ -17,7 +17,10 @@ double seconds_since(Clock::time_point start) {
 }  // namespace
 
 void Profile::add(const OpLabel& label, double seconds) {
-  Entry& entry = by_name_.try_emplace(label.name, Entry{label}).first->second;
+  Entry& entry = by_name_[label.name];
+  entry.label.name = label.name;
+  entry.label.bytes += label.bytes;
+  entry.label.operations += label.operations;
   ++entry.calls;
   entry.seconds += seconds;
 }
@@ -34,17 +37,36 @@ void Plan::append(Step step, std::size_t scratch_bytes) {
 }
 
 void Plan::run(ThreadPool& pool, const Isa& isa, Profile* profile) const {
+  std::vector<double> seconds(profile == nullptr ? 0 : steps_.size());
   pool.run(
       [&](Team& team) {
         // One thread's clock is enough: no step lets it pass before its work is done.
         const bool timed = profile != nullptr && team.rank == 0;
-        for (const Step& step : steps_) {
+        for (std::size_t i = 0; i < steps_.size(); ++i) {
           const Clock::time_point start = timed ? Clock::now() : Clock::time_point();
-          step.run(team, isa);
-          if (timed) profile->add(step.label, seconds_since(start));
+          steps_[i].run(team, isa);
+          if (timed) seconds[i] = seconds_since(start);
         }
       },
       scratch_bytes_);
+  for (std::size_t i = 0; i < seconds.size(); ++i) profile->add(steps_[i].label, seconds[i]);
+}
+
+std::shared_ptr<MappedFile> Context::map_file(int file, std::size_t bytes) {
+  auto mapped = std::make_shared<MappedFile>(file, bytes);
+  files_.push_back(mapped);
+  return mapped;
+}
+
+void Context::check_files() const {
+  for (const std::weak_ptr<MappedFile>& file : files_) {
+    const std::shared_ptr<MappedFile> held = file.lock();
+    if (held && held->lost()) {
+      throw LostFileError(
+          "the packed copy of the weights was cut short or cannot be read any more; load the model "
+          "again");
+    }
+  }
 }
 
 void Context::begin_record() {
@@ -75,6 +97,7 @@ void Context::submit_step(Step step, std::size_t scratch_bytes) {
   }
   const Clock::time_point start = Clock::now();
   pool_.run([&](Team& team) { step.run(team, isa_); }, scratch_bytes);
+  check_files();
   if (profile_) profile_->add(step.label, seconds_since(start));
 }
 

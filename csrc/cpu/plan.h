@@ -10,12 +10,13 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/mapped_file.h"
 #include "cpu/ops.h"
 #include "cpu/select.h"
 
 namespace tinychat {
 
-// What a profile says of an op. Bytes and operations are of one call, 0 where nobody asks.
+// What a profile says of a call of an op; bytes and operations are 0 where nobody asks.
 struct OpLabel {
   std::string name;
   double bytes = 0;       // of weights that are read
@@ -25,6 +26,7 @@ struct OpLabel {
 // Where the time goes, by the names of ops.
 class Profile {
  public:
+  // All calls of one name.
   struct Entry {
     OpLabel label;
     std::int64_t calls = 0;
@@ -69,7 +71,15 @@ class Context {
 
   void begin_record();
   std::shared_ptr<Plan> end_record();
-  void run(const Plan& plan) { plan.run(pool_, isa_, profile_.get()); }
+  void run(const Plan& plan) {
+    plan.run(pool_, isa_, profile_.get());
+    check_files();
+  }
+
+  // Memory for ops to read, as long as somebody holds it.
+  std::shared_ptr<MappedFile> map_file(int file, std::size_t bytes);
+  // Throws LostFileError where part of such memory is lost: what was computed since is wrong.
+  void check_files() const;
 
   // Until end_profile every op that runs is timed.
   void begin_profile();
@@ -92,6 +102,7 @@ class Context {
   ThreadPool pool_;
   std::shared_ptr<Plan> recording_;
   std::unique_ptr<Profile> profile_;
+  std::vector<std::weak_ptr<MappedFile>> files_;
 };
 
 }  // namespace tinychat

@@ -117,12 +117,11 @@ Isa select_isa(const std::string& name) {
   std::string names;
   for (const Entry& entry : kEntries) {
     if (!entry.for_tests) names += (names.empty() ? "" : ", ") + std::string(entry.name);
+    // Others are not asked: to ask for tiles is to get them.
+    if (name.empty() ? entry.for_tests : name != entry.name) continue;
     const std::string reason = refusal(entry);
-    const bool best = name.empty() && reason.empty() && !entry.for_tests;
-    if (best || name == entry.name) {
-      if (!reason.empty()) throw std::invalid_argument("isa " + name + ": " + reason);
-      return entry.table();
-    }
+    if (reason.empty()) return entry.table();
+    if (!name.empty()) throw std::invalid_argument("isa " + name + ": " + reason);
   }
   throw std::invalid_argument("isa '" + name + "' is unknown; there are: " + names);
 }

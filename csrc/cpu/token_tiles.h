@@ -1,4 +1,4 @@
-// Tokens rounded to int8 and cut into the tiles that matmul kernels take.
+// The tokens of a matmul rounded to int8 and cut into the tiles that its kernels take.
 #pragma once
 
 #include <algorithm>
@@ -8,61 +8,96 @@
 
 namespace tinychat {
 
-// Bytes of one rounded token: its codes, scales and sums.
-inline std::size_t token_bytes(const Packing& packing) {
-  return packing.padded_cols() + packing.groups() * (sizeof(float) + sizeof(std::int32_t));
-}
-
-// The tokens first..first+count-1 of a chunk, which lie as one TokenTile at their place in
-// `memory`.
-struct TileMemory {
-  std::int8_t* codes;
-  float* scales;
-  std::int32_t* minus_sums;
-  int tokens;
-
-  TileMemory(std::byte* memory, const Packing& packing, int first, int count) : tokens(count) {
-    const auto n = static_cast<std::size_t>(count);
-    std::byte* start = memory + static_cast<std::size_t>(first) * token_bytes(packing);
-    codes = reinterpret_cast<std::int8_t*>(start);
-    scales = reinterpret_cast<float*>(start + n * packing.padded_cols());
-    minus_sums = reinterpret_cast<std::int32_t*>(scales + n * packing.groups());
+// Tiles of nearly equal size in memory of the caller's; each has its codes, then its scales, then
+// its sums.
+class TokenTiles {
+ public:
+  // What `memory` must hold.
+  static std::size_t bytes(const MatmulArgs& args, TokenCodes layout) {
+    constexpr std::size_t kReadBehind = 16;  // tokens
+    const auto tokens = static_cast<std::size_t>(args.tokens);
+    const std::size_t behind =
+        layout == TokenCodes::kByToken ? kReadBehind * args.packing.padded_cols() : 0;
+    return round_up(tokens * token_bytes(args.packing) + behind, kLineBytes);
   }
 
-  TokenTile tile() const { return {tokens, codes, scales, minus_sums}; }
-};
+  TokenTiles(std::byte* memory, const MatmulArgs& args, int max_tokens, TokenCodes layout)
+      : memory_(memory),
+        args_(args),
+        layout_(layout),
+        count_((args.tokens + max_tokens - 1) / max_tokens) {}
 
-// How a chunk of tokens is cut into tiles of nearly equal size.
-struct TokenTiling {
-  int tokens;
-  int tiles;
-
-  TokenTiling(int count, int max_tokens)
-      : tokens(count), tiles((count + max_tokens - 1) / max_tokens) {}
-
+  int count() const { return count_; }
+  // The first token of a tile.
   int first(int tile) const {
-    return static_cast<int>(static_cast<std::int64_t>(tokens) * tile / tiles);
+    return static_cast<int>(static_cast<std::int64_t>(args_.tokens) * tile / count_);
   }
-  int count(int tile) const { return first(tile + 1) - first(tile); }
-};
+  TokenTile tile(int i) const {
+    const Place place(*this, i);
+    return {place.tokens, place.codes, place.scales, place.minus_sums};
+  }
 
-inline void quantize_token(const Isa& isa, const MatmulArgs& args, const TileMemory& to, int first,
-                           int token, PanelCodes layout) {
-  const Packing& packing = args.packing;
-  const float* x = args.x + static_cast<std::size_t>(first + token) * packing.cols;
-  const std::size_t group = static_cast<std::size_t>(packing.group);
-  const auto tokens = static_cast<std::size_t>(to.tokens);
-  const auto at = static_cast<std::size_t>(token);
-  const bool by_token = layout == PanelCodes::kByToken;
-  for (std::size_t g = 0; g < packing.groups(); ++g) {
-    const std::size_t begin = g * group;
-    const int n = static_cast<int>(std::min(group, packing.cols - begin));
-    const std::size_t place =
-        by_token ? at * packing.padded_cols() + begin : begin * tokens + 4 * at;
-    to.scales[g * tokens + at] =
-        isa.quantize_group(x + begin, n, packing.group, to.codes + place,
-                           by_token ? 4 : 4 * to.tokens, to.minus_sums + g * tokens + at);
+  // Rounds the tokens of one tile, or all of them by the whole team.
+  void round_tile(const Isa& isa, int tile) const {
+    const Place place(*this, tile);
+    for (int t = 0; t < place.tokens; ++t) round(isa, tile, t);
   }
-}
+  void round_all(Team& team, const Isa& isa) const {
+    team.for_each(args_.tokens, 1, [&](Range tokens) {
+      for (int token = tokens.begin; token < tokens.end; ++token) {
+        int tile = static_cast<int>(static_cast<std::int64_t>(token) * count_ / args_.tokens);
+        while (first(tile + 1) <= token) ++tile;
+        round(isa, tile, token - first(tile));
+      }
+    });
+  }
+
+ private:
+  struct Place {
+    int tokens;
+    std::int8_t* codes;
+    float* scales;
+    std::int32_t* minus_sums;
+
+    Place(const TokenTiles& tiles, int tile) : tokens(tiles.first(tile + 1) - tiles.first(tile)) {
+      const Packing& packing = tiles.args_.packing;
+      const auto n = static_cast<std::size_t>(tokens);
+      std::byte* start =
+          tiles.memory_ + static_cast<std::size_t>(tiles.first(tile)) * token_bytes(packing);
+      codes = reinterpret_cast<std::int8_t*>(start);
+      scales = reinterpret_cast<float*>(start + n * packing.padded_cols());
+      minus_sums = reinterpret_cast<std::int32_t*>(scales + n * packing.groups());
+    }
+  };
+
+  static std::size_t token_bytes(const Packing& packing) {
+    return packing.padded_cols() + packing.groups() * (sizeof(float) + sizeof(std::int32_t));
+  }
+
+  // Rounds token number t of a tile.
+  void round(const Isa& isa, int tile, int t) const {
+    const Place to(*this, tile);
+    const Packing& packing = args_.packing;
+    const float* x = args_.x + static_cast<std::size_t>(first(tile) + t) * packing.cols;
+    const std::size_t group = static_cast<std::size_t>(packing.group);
+    const auto tokens = static_cast<std::size_t>(to.tokens);
+    const auto at = static_cast<std::size_t>(t);
+    const bool by_token = layout_ == TokenCodes::kByToken;
+    for (std::size_t g = 0; g < packing.groups(); ++g) {
+      const std::size_t begin = g * group;
+      const int n = static_cast<int>(std::min(group, packing.cols - begin));
+      const std::size_t place =
+          by_token ? at * packing.padded_cols() + begin : begin * tokens + 4 * at;
+      to.scales[g * tokens + at] =
+          isa.quantize_group(x + begin, n, packing.group, to.codes + place,
+                             by_token ? 4 : 4 * to.tokens, to.minus_sums + g * tokens + at);
+    }
+  }
+
+  std::byte* memory_;
+  const MatmulArgs& args_;
+  TokenCodes layout_;
+  int count_;
+};
 
 }  // namespace tinychat

@@ -10,29 +10,13 @@ namespace {
 
 struct Vector512 {
   static constexpr int kRows = 16;
-  static constexpr int kFewTokens = 8;
-  static constexpr int kPanelTiles = 2;
-  static constexpr int kPanelTokens = 8;
+  static constexpr int kMaxTokens = 8;
   static constexpr bool kTwoChains = true;
   using Int = __m512i;
   using Float = __m512;
 
-  // Products are summed where they come about.
-  template <int kBits>
-  struct Products {
-    static void add(Int codes, Int quad, Int& dots) {
-      dots = _mm512_dpbusd_epi32(dots, codes, quad);
-    }
-    static void finish(Int&) {}
-  };
-
   static Int load(const std::uint8_t* from) { return _mm512_loadu_si512(from); }
   static void store_codes(std::uint8_t* to, Int codes) { _mm512_storeu_si512(to, codes); }
-  static Int broadcast(const std::int8_t* quad) {
-    std::int32_t bits;
-    __builtin_memcpy(&bits, quad, sizeof bits);
-    return _mm512_set1_epi32(bits);
-  }
   // Of bytes, but for the bits that cross into a neighbour.
   template <int kBy>
   static Int shift_right(Int bytes) {

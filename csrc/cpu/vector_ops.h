@@ -6,6 +6,7 @@
 #include "cpu/attention_rows.h"
 #include "cpu/convert_rows.h"
 #include "cpu/norm_rows.h"
+#include "cpu/round_rows.h"
 #include "cpu/sample_scan.h"
 
 namespace tinychat {
@@ -16,6 +17,7 @@ void use_vector_ops(Isa* isa) {
   isa->layer_norm_row = layer_norm_row;
   isa->read_row = read_row;
   isa->write_row = write_row;
+  isa->round_row = round_row;
   isa->rotate_row = rotate_row;
   isa->attend = attend;
   isa->activate = activate;

@@ -12,14 +12,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tinychat.errors import ArgumentError
+from tests.isas import ISAS, ops_of
 from tinychat.kernels import Ops
 from tinychat.kernels.reference import ReferenceOps
 
-NATIVE = (
-    *("cpu-scalar", "cpu-avx2", "cpu-avx_vnni", "cpu-avx512_vnni", "cpu-amx"),
-    "cpu-emulated_amx",  # the kernel of "amx" over tiles in memory
-)
+NATIVE = tuple(f"cpu-{isa}" for isa in ISAS)
 THREADS = 2  # enough to share work out unevenly: the cases have odd numbers of rows and heads
 
 
@@ -48,11 +45,6 @@ def _open(name: str) -> Iterator[Ops]:
     if name == "reference":
         yield ReferenceOps()
         return
-    from tinychat.kernels.cpu import CpuOps
-
-    try:
-        cpu = CpuOps(isa=name.removeprefix("cpu-"), threads=THREADS)
-    except ArgumentError as error:
-        pytest.skip(str(error))
+    cpu = ops_of(name.removeprefix("cpu-"), THREADS)
     yield cpu
     cpu.close()

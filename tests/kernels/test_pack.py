@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tinychat.errors import KernelError
+from tinychat.errors import ArgumentError, KernelError
 from tinychat.kernels import Ops, _cpu
 from tinychat.kernels.cpu import CpuOps
-from tinychat.quantize.format import BITS, LowBitWeight
+from tinychat.kernels.reference import ReferenceOps
+from tinychat.quantize.format import BITS, LowBitWeight, concatenate
 
 # The codes [16, 4] of quad q, from the lines [bits, 16, 4] of its step.
 QUAD: dict[int, Callable[[Tensor, int], Tensor]] = {
@@ -61,6 +62,27 @@ def test_unpack_is_the_inverse_of_pack(
         assert_same(ops.unpack(packed), weight)
     finally:
         ops.close()
+
+
+@given(
+    heights=st.lists(st.sampled_from([1, 7, 16, 32, 40, 48]), min_size=1, max_size=4),
+    cols=st.integers(1, 200),
+    bits=st.sampled_from(BITS),
+)
+def test_weights_below_each_other_are_one(heights: list[int], cols: int, bits: int) -> None:
+    """Whether tiles end where the weights do or not."""
+    torch.manual_seed(cols)
+    parts = [random_weight(rows, cols, 64, bits) for rows in heights]
+    for ops in (CpuOps(threads=2), ReferenceOps()):
+        packed = ops.pack(*parts)
+        assert packed.shape == (sum(heights), cols)
+        assert torch.equal(packed.data, ops.pack(concatenate(parts)).data)
+        ops.close()
+
+
+def test_weights_that_differ_are_not_packed_as_one(ops: Ops) -> None:
+    with pytest.raises(ArgumentError, match="leave them apart"):
+        ops.pack(random_weight(16, 64, 32, 4), random_weight(16, 64, 64, 4))
 
 
 @pytest.mark.parametrize("bits", BITS)

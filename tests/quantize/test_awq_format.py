@@ -15,6 +15,9 @@ from tests.quantize import independent
 from tests.quantize.test_format import random_weight, reordered
 from tinychat.config import _QUANTIZATIONS
 from tinychat.errors import ArgumentError, CheckpointError
+from tinychat.kernels import Ops
+from tinychat.kernels.cpu import CpuOps
+from tinychat.kernels.reference import ReferenceOps
 from tinychat.loader import READERS
 from tinychat.quantize import awq_format
 from tinychat.quantize.awq_format import awq_config, from_awq_gemm, from_awq_gemv, to_awq_gemm
@@ -22,6 +25,7 @@ from tinychat.quantize.format import LowBitWeight, dequantize
 
 NAME = "model.layers.0.mlp.down_proj"
 READ = {"gemm": from_awq_gemm, "gemv": from_awq_gemv}
+OPS = ReferenceOps()
 # (N, K, Q): one group; several; whole rows of an odd width; gemv's padding of zeros, all three.
 SHAPES = [(8, 32, 32), (24, 256, 128), (40, 96, 96), (16, 320, 32), (16, 320, 64), (8, 1152, 128)]
 
@@ -37,13 +41,16 @@ def awq(version: str = "gemm", n: int = 24, k: int = 64, group: int = 32) -> dic
     return tensors(independent.write_awq_gemv(matrix, group))
 
 
+@pytest.mark.parametrize("ops", [OPS, CpuOps(threads=2)], ids=["reference", "cpu"])
 @pytest.mark.parametrize("version", READ)
 @pytest.mark.parametrize(("n", "k", "group"), SHAPES)
-def test_reads_what_the_independent_writer_wrote(version: str, n: int, k: int, group: int) -> None:
+def test_reads_what_the_independent_writer_wrote(
+    version: str, n: int, k: int, group: int, ops: Ops
+) -> None:
     matrix = independent.random_matrix(n, k, group, 4)
     parts = awq(version, n, k, group)
     for stated in (group, -1) if group == k else (group,):
-        read = READ[version](parts, 4, stated, NAME)
+        read = READ[version](parts, 4, stated, NAME, ops)
         assert torch.equal(dequantize(read), torch.from_numpy(matrix.dequantized()))
         assert read.codes.numpy().tolist() == matrix.q.tolist()
         assert (read.bits, read.group_size, read.order) == (4, group, None)
@@ -72,7 +79,7 @@ def test_reads_back_what_it_wrote(n: int, groups: int, group: int, seed: int) ->
     weight = random_weight(8 * n, groups * group, group, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(awq_format, "_TILE_ROWS", 48)
-        read = from_awq_gemm(to_awq_gemm(weight), 4, group, NAME)
+        read = from_awq_gemm(to_awq_gemm(weight), 4, group, NAME, OPS)
     for part in ("codes", "scales", "zeros"):
         assert torch.equal(getattr(read, part), getattr(weight, part))
 
@@ -80,7 +87,7 @@ def test_reads_back_what_it_wrote(n: int, groups: int, group: int, seed: int) ->
 def test_groups_larger_than_the_kernels_are_split() -> None:
     matrix = independent.random_matrix(8, 768, 384, 4)
     for version in READ:
-        read = READ[version](awq(version, 8, 768, 384), 4, 384, NAME)
+        read = READ[version](awq(version, 8, 768, 384), 4, 384, NAME, OPS)
         assert read.group_size == 128
         assert torch.equal(dequantize(read), torch.from_numpy(matrix.dequantized()))
 
@@ -90,7 +97,7 @@ def test_what_gemv_pads_is_not_read() -> None:
     parts["scales"][:, 2:] = float("nan")
     parts["qzeros"][:, 1:] = -1
     assert torch.equal(
-        from_awq_gemv(parts, 4, 32, NAME).codes, from_awq_gemm(awq(), 4, 32, NAME).codes
+        from_awq_gemv(parts, 4, 32, NAME, OPS).codes, from_awq_gemm(awq(), 4, 32, NAME, OPS).codes
     )
 
 
@@ -98,7 +105,7 @@ def test_reads_a_view_that_is_not_contiguous() -> None:
     parts = awq()
     parts["qweight"] = torch.cat([parts["qweight"]] * 2, dim=1)[:, : parts["qweight"].shape[1]]
     assert torch.equal(
-        from_awq_gemm(parts, 4, 32, NAME).codes, from_awq_gemm(awq(), 4, 32, NAME).codes
+        from_awq_gemm(parts, 4, 32, NAME, OPS).codes, from_awq_gemm(awq(), 4, 32, NAME, OPS).codes
     )
 
 
@@ -106,7 +113,7 @@ def test_reads_a_view_that_is_not_contiguous() -> None:
 def test_scales_of_the_model_dtype_are_read(dtype: torch.dtype) -> None:
     parts = awq()
     parts["scales"] = parts["scales"].to(dtype)
-    read = from_awq_gemm(parts, 4, 32, NAME)
+    read = from_awq_gemm(parts, 4, 32, NAME, OPS)
     assert torch.equal(read.scales, parts["scales"].half().t())
 
 
@@ -117,14 +124,14 @@ def test_scales_of_the_model_dtype_are_read(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("group", [0, -2, 1, 3, 4, 48, 96, 128, 2**31, 2**63, -(2**31)])
 def test_group_sizes_that_cannot_be_are_refused(version: str, group: int) -> None:
     with pytest.raises(CheckpointError, match=rf"group_size={group} of {NAME}.*32, 64 or 128"):
-        READ[version](awq(version), 4, group, NAME)
+        READ[version](awq(version), 4, group, NAME, OPS)
 
 
 @pytest.mark.parametrize("version", READ)
 @pytest.mark.parametrize("bits", [0, 1, 2, 3, 5, 8, 64, -4])
 def test_bits_other_than_four_are_refused(version: str, bits: int) -> None:
     with pytest.raises(CheckpointError, match=f"bits={bits} of {NAME}"):
-        READ[version](awq(version), bits, 32, NAME)
+        READ[version](awq(version), bits, 32, NAME, OPS)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +157,7 @@ def test_shapes_that_disagree_are_refused(part: str, shape: tuple[int, ...]) -> 
     parts = awq()
     parts[part] = torch.zeros(shape, dtype=parts[part].dtype)
     with pytest.raises(CheckpointError, match=rf"{NAME}\.(qweight|qzeros|scales) has shape"):
-        from_awq_gemm(parts, 4, 32, NAME)
+        from_awq_gemm(parts, 4, 32, NAME, OPS)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +176,7 @@ def test_shapes_that_disagree_are_refused_in_gemv(part: str, shape: tuple[int, .
     parts = awq("gemv")
     parts[part] = torch.zeros(shape, dtype=parts[part].dtype)
     with pytest.raises(CheckpointError, match=rf"{NAME}\.(qweight|qzeros|scales) has shape"):
-        from_awq_gemv(parts, 4, 32, NAME)
+        from_awq_gemv(parts, 4, 32, NAME, OPS)
 
 
 @pytest.mark.parametrize("version", READ)
@@ -188,7 +195,7 @@ def test_wrong_dtypes_are_refused(version: str, part: str, dtype: torch.dtype) -
     parts = awq(version)
     parts[part] = parts[part].to(dtype)
     with pytest.raises(CheckpointError, match=rf"{NAME}\.{part} has dtype {str(dtype)[6:]}"):
-        READ[version](parts, 4, 32, NAME)
+        READ[version](parts, 4, 32, NAME, OPS)
 
 
 @pytest.mark.parametrize("version", READ)
@@ -198,7 +205,7 @@ def test_scales_that_are_not_finite_are_refused(version: str, value: float) -> N
     parts["scales"] = parts["scales"].float()
     parts["scales"][1, 1] = value
     with pytest.raises(CheckpointError, match=rf"{NAME}\.scales has values that are not finite"):
-        READ[version](parts, 4, 32, NAME)
+        READ[version](parts, 4, 32, NAME, OPS)
 
 
 @pytest.mark.parametrize(

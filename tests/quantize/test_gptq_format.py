@@ -15,6 +15,9 @@ from torch import Tensor
 from tests.quantize import independent
 from tests.quantize.test_format import random_weight, reordered
 from tinychat.errors import ArgumentError, CheckpointError
+from tinychat.kernels import Ops
+from tinychat.kernels.cpu import CpuOps
+from tinychat.kernels.reference import ReferenceOps
 from tinychat.quantize.format import LowBitWeight, dequantize
 from tinychat.quantize.gptq_format import from_gptq_v1, from_gptq_v2, gptq_config, to_gptq
 
@@ -23,6 +26,7 @@ BITS = (2, 3, 4, 8)
 # (K, Q): whole groups; a whole row; a last group that is not full, of one size and another.
 GROUPS = [(128, 32), (128, 64), (128, 128), (160, 64), (160, 128), (96, 96)]
 READ = {True: from_gptq_v1, False: from_gptq_v2}
+OPS = ReferenceOps()
 
 
 def tensors(files: independent.Files) -> dict[str, Tensor]:
@@ -34,20 +38,21 @@ def gptq(bits: int = 4, k: int = 128, group: int = 32, **options: bool) -> dict[
     return tensors(independent.write_gptq(matrix, bits, v1=False))
 
 
+@pytest.mark.parametrize("ops", [OPS, CpuOps(threads=2)], ids=["reference", "cpu"])
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("v1", [True, False], ids=["v1", "v2"])
 @pytest.mark.parametrize(("k", "group"), GROUPS)
 @pytest.mark.parametrize("sym", [True, False], ids=["sym", "asym"])
 @pytest.mark.parametrize("act_order", [True, False], ids=["act-order", "natural"])
 def test_reads_what_the_independent_writer_wrote(
-    bits: int, v1: bool, k: int, group: int, sym: bool, act_order: bool
+    bits: int, v1: bool, k: int, group: int, sym: bool, act_order: bool, ops: Ops
 ) -> None:
     matrix = independent.random_matrix(32, k, group, bits, sym=sym, act_order=act_order)
     expected = torch.from_numpy(matrix.dequantized())
     for with_index in (True,) if act_order else (True, False):
         parts = tensors(independent.write_gptq(matrix, bits, v1=v1, g_idx=with_index))
         for stated in (group, -1, 1024) if group == k else (group,):
-            read = READ[v1](parts, bits, stated, NAME)
+            read = READ[v1](parts, bits, stated, NAME, ops)
             assert torch.equal(dequantize(read), expected)
             assert (read.bits, read.group_size) == (bits, group)
             assert all(t.is_contiguous() for t in (read.codes, read.scales, read.zeros))
@@ -92,7 +97,7 @@ def test_reads_back_what_it_wrote(
     k = 32 * runs
     weight = random_weight(32 * rows, k, min(group or k, k), bits, seed)
     weight = reordered(weight, seed) if act_order else weight
-    read = from_gptq_v2(to_gptq(weight), bits, group or -1, NAME)
+    read = from_gptq_v2(to_gptq(weight), bits, group or -1, NAME, OPS)
     assert torch.equal(dequantize(read), dequantize(weight))
     if not act_order:
         assert torch.equal(read.codes, weight.codes) and torch.equal(read.zeros, weight.zeros)
@@ -102,7 +107,7 @@ def test_columns_are_sorted_by_group_and_no_further() -> None:
     """In the order of inputs within a group, so that neighbours mostly stay neighbours."""
     matrix = independent.random_matrix(32, 96, 32, 4, act_order=True)
     parts = tensors(independent.write_gptq(matrix, 4, v1=False))
-    order = from_gptq_v2(parts, 4, 32, NAME).order
+    order = from_gptq_v2(parts, 4, 32, NAME, OPS).order
     assert order is not None and order.dtype == torch.int32
     groups = parts["g_idx"][order.long()].view(3, 32)
     assert groups.tolist() == [[g] * 32 for g in range(3)]
@@ -115,7 +120,7 @@ def test_v1_counts_modulo(bits: int) -> None:
     matrix = independent.random_matrix(32, 32, 32, bits)
     matrix.z[::3] = 0
     parts = tensors(independent.write_gptq(matrix, bits, v1=True))
-    read = from_gptq_v1(parts, bits, 32, NAME)
+    read = from_gptq_v1(parts, bits, 32, NAME, OPS)
     assert read.zeros.tolist() == matrix.z.tolist()
 
 
@@ -124,7 +129,7 @@ def test_v1_counts_modulo(bits: int) -> None:
 def test_groups_larger_than_the_kernels_are_split(k: int, group: int, act_order: bool) -> None:
     matrix = independent.random_matrix(32, k, group, 2, act_order=act_order)
     parts = tensors(independent.write_gptq(matrix, 2, v1=False))
-    read = from_gptq_v2(parts, 2, group, NAME)
+    read = from_gptq_v2(parts, 2, group, NAME, OPS)
     assert read.group_size == (32 if group == 96 else 128)
     assert torch.equal(dequantize(read), torch.from_numpy(matrix.dequantized()))
 
@@ -178,9 +183,9 @@ def test_wrong_files_are_refused_by_tensor(what: str, v1: bool) -> None:
     parts = gptq()
     parts[part] = change(parts[part])
     with pytest.raises(CheckpointError, match=message) as caught:
-        READ[v1](parts, 4, 32, NAME)
+        READ[v1](parts, 4, 32, NAME, OPS)
     assert str(caught.value).startswith(f"{NAME}.")
-    READ[v1](gptq(), 4, 32, NAME)
+    READ[v1](gptq(), 4, 32, NAME, OPS)
 
 
 def test_only_the_last_group_may_be_smaller() -> None:
@@ -188,26 +193,26 @@ def test_only_the_last_group_may_be_smaller() -> None:
     counts = [64, 32, 64]
     parts["g_idx"] = torch.arange(3).repeat_interleave(torch.tensor(counts)).int()
     with pytest.raises(CheckpointError, match=r"groups of \[64, 32, 64\] inputs; expected 64"):
-        from_gptq_v2(parts, 4, 64, NAME)
+        from_gptq_v2(parts, 4, 64, NAME, OPS)
 
 
 @pytest.mark.parametrize("bits", [0, 1, 5, 6, 7, 16, 32, -4])
 def test_other_bits_are_refused(bits: int) -> None:
     with pytest.raises(CheckpointError, match=f"bits={bits} of {NAME}; expected 2, 3, 4 or 8"):
-        from_gptq_v2(gptq(), bits, 32, NAME)
+        from_gptq_v2(gptq(), bits, 32, NAME, OPS)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4])
 def test_three_bits_fill_three_words(rows: int) -> None:
     parts = {**gptq(3), "qweight": torch.zeros(rows, 32, dtype=torch.int32)}
     with pytest.raises(CheckpointError, match="whole number of 3-bit codes in a column"):
-        from_gptq_v2(parts, 3, 32, NAME)
+        from_gptq_v2(parts, 3, 32, NAME, OPS)
 
 
 @pytest.mark.parametrize("group", [0, -2, 1, 16, 48, -(2**31)])
 def test_group_sizes_that_cannot_be_are_refused(group: int) -> None:
     with pytest.raises(CheckpointError, match=rf"group_size={group} of {NAME}.*32, 64 or 128"):
-        from_gptq_v2(gptq(), 4, group, NAME)
+        from_gptq_v2(gptq(), 4, group, NAME, OPS)
 
 
 @pytest.mark.parametrize(

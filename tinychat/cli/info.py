@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def _shown(value: object) -> str:
 
 def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     """Every fact by name, in the order of printing; raises TinyChatError if it is no model."""
-    from tinychat.assembly import check_choices, kv_dtype_for
+    from tinychat.assembly import check_choices, kv_dtype_for, packed_copy
     from tinychat.cache import kv_bytes_per_token
     from tinychat.checkpoint import Checkpoint
     from tinychat.config import load_config
@@ -76,7 +77,6 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = resolve_model(arguments.model, offline=arguments.offline)
     config = load_config(folder)
     checkpoint = Checkpoint.open(folder)
-    checkpoint.close()
     kv_dtype = kv_dtype_for(arguments.kv_cache, arguments.weights, config)
     per_token = kv_bytes_per_token(config, kv_dtype)
     weights = weight_bytes(config, arguments.weights, arguments.lm_head)
@@ -87,7 +87,12 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     available = available_bytes()
     tokenizer, template = _text_parts(folder, config)
     ops = select(arguments.device, threads=arguments.threads)
+    form = (arguments.weights, arguments.lm_head)
+    packed = packed_copy(folder, checkpoint, config, ops, *form) if arguments.pack_cache else None
+    with packed or nullcontext():
+        copy = packed.nbytes if packed else None
     ops.close()
+    checkpoint.close()
     return {
         "model": str(folder),
         "family": config.family,
@@ -105,6 +110,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
         "threads": ops.threads,
         "context": context,
         "weights_mb": round(weights / 2**20, 1),
+        "packed_copy_mb": None if copy is None else round(copy / 2**20, 1),
         "kv_mb": round(per_token * context / 2**20, 1),
         "kv_bytes_per_token": per_token,
         "available_mb": None if available is None else available >> 20,

@@ -99,7 +99,7 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
         "--no-pack-cache",
         dest="pack_cache",
         action="store_false",
-        help="keep no packed copy of the weights (this version never does)",
+        help="neither read nor write the packed copy of the weights beside the model",
     )
     group.add_argument("--offline", action="store_true", help="never touch the network")
     group.add_argument(
@@ -107,7 +107,7 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="guess up to N tokens ahead from what was there before: faster where a text repeats, "
-        f"never another text; 0: never; default: {DEFAULT_DRAFT}",
+        f"never another text; not for bench; 0: never; default: {DEFAULT_DRAFT}",
     )
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tinychat.sampler import SamplingParams
 
 NEW_TOKENS = 512
+SHORTEST = 8
+"""Questions, by characters, one of which is surely the shortest in tokens, or nearly."""
 TOO_LONG = "too_long"
 """How an item ended whose prompt does not fit the context."""
 
@@ -146,15 +148,17 @@ def check_room(
     chat: bool,
     params: SamplingParams,
 ) -> None:
-    """Raise `ContextLengthError` unless the context has room for the shortest of the questions."""
-    shortest = min(questions, key=len)
+    """Raise `ContextLengthError` unless the context has room for one of the shortest questions."""
+    shortest = sorted(questions, key=len)[:SHORTEST]
 
     def fits(count: int) -> bool:
-        try:
-            _stream(llm, style, shots[:count], shortest, chat, params)
-        except ContextLengthError:
-            return False
-        return True
+        for question in shortest:
+            try:
+                _stream(llm, style, shots[:count], question, chat, params)
+                return True
+            except ContextLengthError:
+                continue
+        return False
 
     if fits(len(shots)):
         return

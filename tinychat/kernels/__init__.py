@@ -19,6 +19,7 @@ from tinychat.errors import KernelError
 
 if TYPE_CHECKING:
     from tinychat.quantize.format import LowBitWeight
+    from tinychat.quantize.grid import Grid
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 
@@ -137,8 +138,9 @@ class Ops(ABC):
         return None
 
     @abstractmethod
-    def pack(self, weight: LowBitWeight) -> PackedWeight:
-        """Bring a canonical weight of 2, 3, 4 or 8 bits into this implementation's layout.
+    def pack(self, weight: LowBitWeight, *below: LowBitWeight) -> PackedWeight:
+        """Bring a canonical weight of 2, 3, 4 or 8 bits into this implementation's layout, and
+        others that are alike (`quantize.format.alike`) below it, as one.
 
         The columns stay in the order that they have. A weight's `order` is not part of the result:
         who multiplies brings the inputs into it with `take_columns`.
@@ -147,6 +149,39 @@ class Ops(ABC):
     @abstractmethod
     def unpack(self, weight: PackedWeight) -> LowBitWeight:
         """The inverse of `pack`, exact but for `order`, which a packed weight does not have."""
+
+    @abstractmethod
+    def round_to_nearest(self, weight: Tensor, grid: Grid, name: str = "weight") -> LowBitWeight:
+        """Round a float matrix to integers, each group of weights to the grid that spans it.
+
+        Args:
+            weight: [N, K] float32, float16 or bfloat16.
+            grid: its group size divides K.
+            name: the tensor's name, for messages.
+        Raises: ArgumentError for a group size that does not fit, CheckpointError naming the tensor
+            if a weight is NaN, infinite or beyond float16 scales.
+        """
+
+    @abstractmethod
+    def unpack_rows(self, words: Tensor, bits: int, order: Tensor | None = None) -> Tensor:
+        """Read every row as one stream of integers, lowest bits first, as GPTQ files hold them.
+
+        Args:
+            words: [R, W] int32 of any strides; 32·W divisible by `bits`.
+            bits: 2, 3, 4 or 8; three go on in the next word.
+            order: [32·W/bits] int32, a permutation: column j of the result is integer order[j].
+        Returns: [R, 32·W/bits] uint8.
+        """
+
+    @abstractmethod
+    def unpack_awq(self, words: Tensor) -> Tensor:
+        """Take apart the words of AWQ's "gemm" files.
+
+        Args:
+            words: [K, N/8] int32; word c of a row holds columns 8·c to 8·c + 7, in the order
+                0, 2, 4, 6, 1, 3, 5, 7 from the lowest four bits up.
+        Returns: [N, K] uint8.
+        """
 
     @abstractmethod
     def embedding(self, ids: Tensor, table: Tensor) -> Tensor:

@@ -5,6 +5,9 @@ from typing import ClassVar
 def isas() -> list[tuple[str, str]]:
     """(name, why it cannot run here or ""), the preferred one first."""
 
+TILE_ROWS: int
+"""Rows of a weight that its layout keeps together."""
+
 def packed_bytes(bits: int, rows: int, cols: int, group: int) -> int:
     """Size of a packed weight, in the layout of csrc/w4.h."""
 
@@ -23,6 +26,11 @@ class Activation:
 def prefer_large_pages(memory: int, bytes: int) -> None:
     """Ask for large pages behind memory that is not written yet; advice only."""
 
+class MappedFile:
+    """A buffer of bytes that cannot be written."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
 class Plan:
     def __len__(self) -> int: ...
 
@@ -38,7 +46,7 @@ class Context:
     def run(self, plan: Plan) -> None: ...
     def begin_profile(self) -> None: ...
     def end_profile(self) -> list[tuple[str, int, float, float, float]]:
-        """Of every op that ran: name, calls, seconds, bytes of weights and operations of a call."""
+        """Of every op that ran: name, calls, seconds, bytes of weights and operations of all."""
 
     def read_bandwidth(self, bytes: int, repeats: int) -> float:
         """The fastest of `repeats` reads of a buffer of `bytes` by all threads, in GB/s."""
@@ -91,6 +99,47 @@ class Context:
         cols: int,
         group: int,
     ) -> None: ...
+
+    # --- map_file, read_file, checksum ---
+    def map_file(self, file: int, bytes: int) -> MappedFile:
+        """Raises: RuntimeError where it cannot be mapped."""
+
+    def read_file(self, file: int, offset: int, to: int, bytes: int) -> int | None:
+        """The checksum of what was read; None where the file is shorter or cannot be read."""
+
+    def checksum(self, data: int, bytes: int) -> int: ...
+
+    # --- round_to_nearest ---
+    def round_to_nearest(
+        self,
+        weights: int,
+        dtype: DType,
+        codes: int,
+        scales: int,
+        zeros: int,
+        rows: int,
+        cols: int,
+        bits: int,
+        group: int,
+        symmetric: bool,
+    ) -> None:
+        """A group that holds an infinity or a NaN gets one as its scale."""
+
+    # --- unpack_rows ---
+    def unpack_rows(
+        self,
+        words: int,
+        row_stride: int,
+        word_stride: int,
+        order: int,
+        codes: int,
+        rows: int,
+        words_per_row: int,
+        bits: int,
+    ) -> None: ...
+
+    # --- unpack_awq ---
+    def unpack_awq(self, words: int, codes: int, inputs: int, words_per_input: int) -> None: ...
 
     # --- norm ---
     def rms_norm(

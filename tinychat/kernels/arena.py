@@ -2,6 +2,7 @@
 
 Large pages make that faster (by a third for a model of small matrices, 22 to 29 GB/s), and the
 system gives them only to large aligned stretches; so weights lie side by side in large blocks.
+What is written only once gains as well: small pages cost as much to get as a byte code to make.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ class Arena:
     def take(self, nbytes: int) -> Tensor:
         """An uninitialized tensor [nbytes] uint8, aligned to a cache line."""
         if nbytes > BLOCK_BYTES // 2:
-            return _new_block(nbytes)
+            return large_pages(nbytes)
         if self._block is None or self._used + nbytes > BLOCK_BYTES:
-            self._block, self._used = _new_block(BLOCK_BYTES), 0
+            self._block, self._used = large_pages(BLOCK_BYTES), 0
         start = self._used
         self._used = -(-(start + nbytes) // ALIGNMENT) * ALIGNMENT
         return self._block[start : start + nbytes]
 
 
-def _new_block(nbytes: int) -> Tensor:
+def large_pages(nbytes: int) -> Tensor:
+    """An uninitialized tensor [nbytes] uint8, in large pages where the system has them."""
     memory = torch.empty(nbytes + LARGE_PAGE, dtype=torch.uint8)
     offset = -memory.data_ptr() % LARGE_PAGE
     _cpu.prefer_large_pages(memory.data_ptr() + offset, nbytes)

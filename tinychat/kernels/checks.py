@@ -29,6 +29,7 @@ def check(
     shape: tuple[int | None, ...],
     dtypes: tuple[torch.dtype, ...] = FLOAT32,
     device: str = "cpu",
+    strided: bool = False,
 ) -> None:
     """Refuse a tensor that is not as the op needs it.
 
@@ -38,6 +39,7 @@ def check(
         shape: the sizes it must have; None for any.
         dtypes: the dtypes that the op takes.
         device: the device type that the op runs on.
+        strided: whether the op takes it in whatever order it lies in memory.
     Raises: KernelError naming what differs.
     """
     actual = tuple(tensor.shape)
@@ -52,7 +54,7 @@ def check(
         raise KernelError(f"{name} is {tensor.dtype}, expected {expected}")
     if tensor.device.type != device:
         raise KernelError(f"{name} is on {tensor.device}, expected {device}")
-    if not tensor.is_contiguous():
+    if not strided and not tensor.is_contiguous():
         raise KernelError(f"{name} is not contiguous; call .contiguous() first")
 
 
@@ -104,6 +106,38 @@ def bits(bits: int) -> None:
     """For `pack`, and for what reads a packed weight."""
     if bits not in BITS:
         raise KernelError(f"a weight has {bits} bits, expected 2, 3, 4 or 8")
+
+
+def round_to_nearest(weight: Tensor, device: str | None = None) -> None:
+    """For `round_to_nearest`."""
+    name = "weight of round_to_nearest"
+    check(weight, name, (None, None), FLOATS, device or weight.device.type)
+    if weight.numel() == 0:
+        raise KernelError(f"{name} has shape {list(weight.shape)}, expected no empty axis")
+
+
+def unpack_rows(words: Tensor, width: int, order: Tensor | None, device: str | None = None) -> None:
+    """For `unpack_rows`; words may have any strides.
+
+    Args:
+        width: bits of an integer.
+    """
+    device = device or words.device.type
+    bits(width)
+    check(words, "words of unpack_rows", (None, None), INT32, device, strided=True)
+    count, rest = divmod(words.shape[1] * 32, width)
+    if rest:
+        raise KernelError(
+            f"words of unpack_rows has {words.shape[1]} words in a row, expected a whole number of "
+            f"{width}-bit integers"
+        )
+    if order is not None:
+        check(order, "order of unpack_rows", (count,), INT32, device)
+
+
+def unpack_awq(words: Tensor, device: str | None = None) -> None:
+    """For `unpack_awq`."""
+    check(words, "words of unpack_awq", (None, None), INT32, device or words.device.type)
 
 
 def take_columns(x: Tensor, order: Tensor, device: str | None = None) -> None:

@@ -7,6 +7,7 @@ call.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,10 +26,11 @@ from tinychat.kernels import (
     _cpu,
     checks,
 )
-from tinychat.kernels.arena import Arena
+from tinychat.kernels.arena import Arena, large_pages
 from tinychat.kernels.checks import address
 from tinychat.kernels.cores import usable_cores
-from tinychat.quantize.format import GROUP_SIZES, LowBitWeight
+from tinychat.quantize.format import GROUP_SIZES, LowBitWeight, alike, concatenate
+from tinychat.quantize.grid import Grid, check_scales
 
 _DTYPES = {
     torch.float32: _cpu.DType.float32,
@@ -122,10 +124,7 @@ class CpuOps(Ops):
         finally:
             self._profiled = False
             found = self._context.end_profile()
-        times += [
-            OpTime(name, calls, seconds, calls * nbytes, calls * operations)
-            for name, calls, seconds, nbytes, operations in found
-        ]
+        times += [OpTime(*values) for values in found]
         times.sort(key=lambda time: -time.seconds)
 
     def close(self) -> None:
@@ -164,13 +163,27 @@ class CpuOps(Ops):
 
     # --- pack ---
 
-    def pack(self, weight: LowBitWeight) -> PackedWeight:
-        packing = self._packing(weight.bits, weight.codes.shape, weight.group_size)
+    def pack(self, weight: LowBitWeight, *below: LowBitWeight) -> PackedWeight:
         self._refuse_recording("pack")
-        data = self._arena.take(_cpu.packed_bytes(*packing))
-        self._context.pack(*self._canonical(weight, "weight of pack"), data.data_ptr(), *packing)
-        rows, cols = weight.codes.shape
-        return PackedWeight(data, weight.bits, (rows, cols), weight.group_size)
+        parts = [weight, *below]
+        if not alike(parts) or any(p.codes.shape[0] % _cpu.TILE_ROWS for p in parts[:-1]):
+            parts = [concatenate(parts)]
+        shape = (sum(part.codes.shape[0] for part in parts), weight.codes.shape[1])
+        data = self.reserve(self.packed_bytes(weight.bits, shape, weight.group_size))
+        place = data.data_ptr()
+        for part in parts:  # whole tiles, so each has memory of its own
+            packing = self._packing(part.bits, part.codes.shape, part.group_size)
+            self._context.pack(*self._canonical(part, "weight of pack"), place, *packing)
+            place += _cpu.packed_bytes(*packing)
+        return PackedWeight(data, weight.bits, shape, weight.group_size)
+
+    def packed_bytes(self, bits: int, shape: tuple[int, int], group_size: int) -> int:
+        """Size of a packed weight."""
+        return _cpu.packed_bytes(*self._packing(bits, shape, group_size))
+
+    def reserve(self, nbytes: int) -> Tensor:
+        """Memory for the bytes of a packed weight, uninitialized."""
+        return self._arena.take(nbytes)
 
     def unpack(self, weight: PackedWeight) -> LowBitWeight:
         packing = self._packing(weight.bits, weight.shape, weight.group_size)
@@ -221,6 +234,93 @@ class CpuOps(Ops):
     def _refuse_recording(self, op: str) -> None:
         if self._plan is not None:
             raise KernelError(f"{op} cannot be recorded; call it outside `with ops.record()`")
+
+    # --- files of packed weights ---
+
+    def map_file(self, file: int, nbytes: int) -> Tensor:
+        """An open file as memory for ops to read.
+
+        Where the file is cut short, or its disk fails, every op that runs afterwards raises
+        CheckpointError.
+
+        Args:
+            file: its descriptor.
+            nbytes: its size.
+        Returns: [nbytes] uint8; writing to it ends the process.
+        Raises: RuntimeError where it cannot be mapped.
+        """
+        mapped = self._context.map_file(file, nbytes)
+        with warnings.catch_warnings():
+            # torch warns that writing to the tensor is undefined.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.frombuffer(mapped, dtype=torch.uint8)
+
+    def read_file(self, file: int, begin: int, data: Tensor) -> int | None:
+        """Fill memory from an open file.
+
+        Args:
+            file: its descriptor.
+            begin: place in the file.
+            data: contiguous.
+        Returns: the `checksum` of what was read; None where the file is shorter or cannot be read.
+        """
+        return self._context.read_file(file, begin, data.data_ptr(), data.nbytes)
+
+    def checksum(self, data: Tensor) -> int:
+        """A sum over the bytes of a contiguous tensor and their places: it tells damage."""
+        return self._context.checksum(data.data_ptr(), data.nbytes)
+
+    # --- round_to_nearest ---
+
+    def round_to_nearest(self, weight: Tensor, grid: Grid, name: str = "weight") -> LowBitWeight:
+        self._refuse_recording("round_to_nearest")
+        checks.round_to_nearest(weight, "cpu")
+        rows, cols = weight.shape
+        width = grid.width(cols, name)
+        scales = torch.empty((rows, cols // width), dtype=torch.float16)
+        zeros = torch.empty((rows, cols // width), dtype=torch.uint8)
+        codes = large_pages(rows * cols).view(rows, cols)
+        self._context.round_to_nearest(
+            weight.data_ptr(),
+            _DTYPES[weight.dtype],
+            codes.data_ptr(),
+            scales.data_ptr(),
+            zeros.data_ptr(),
+            rows,
+            cols,
+            grid.bits,
+            width,
+            grid.symmetric,
+        )
+        check_scales(scales, name)
+        return LowBitWeight(codes, scales, zeros, grid.bits, width)
+
+    # --- unpack_rows, unpack_awq ---
+
+    def unpack_rows(self, words: Tensor, bits: int, order: Tensor | None = None) -> Tensor:
+        self._refuse_recording("unpack_rows")
+        checks.unpack_rows(words, bits, order, "cpu")
+        rows, width = words.shape
+        codes = large_pages(rows * width * 32 // bits).view(rows, width * 32 // bits)
+        self._context.unpack_rows(
+            words.data_ptr(),
+            words.stride(0),
+            words.stride(1),
+            _optional(order),
+            codes.data_ptr(),
+            rows,
+            width,
+            bits,
+        )
+        return codes
+
+    def unpack_awq(self, words: Tensor) -> Tensor:
+        self._refuse_recording("unpack_awq")
+        checks.unpack_awq(words, "cpu")
+        inputs, width = words.shape
+        codes = large_pages(8 * width * inputs).view(8 * width, inputs)
+        self._context.unpack_awq(words.data_ptr(), codes.data_ptr(), inputs, width)
+        return codes
 
     # --- add ---
 

@@ -14,7 +14,11 @@ from torch.nn import functional
 
 from tinychat.kernels import Activation, AttentionShape, Ops, PackedWeight, SamplingRule, checks
 from tinychat.kernels.rows import from_rows, to_rows
-from tinychat.quantize.format import LowBitWeight, dequantize
+from tinychat.quantize.awq_format import unpack_awq
+from tinychat.quantize.format import LowBitWeight, concatenate, dequantize
+from tinychat.quantize.grid import Grid
+from tinychat.quantize.packed import unpack_rows
+from tinychat.quantize.rtn import round_to_nearest
 
 
 class ReferenceOps(Ops):
@@ -23,8 +27,9 @@ class ReferenceOps(Ops):
     name = "reference"
     threads = 1
 
-    def pack(self, weight: LowBitWeight) -> PackedWeight:
+    def pack(self, weight: LowBitWeight, *below: LowBitWeight) -> PackedWeight:
         """Keep the weight as it is: the bytes of its scales, codes and zeros in one row."""
+        weight = concatenate([weight, *below])
         checks.bits(weight.bits)
         parts = (weight.scales.contiguous().view(torch.uint8), weight.codes, weight.zeros)
         data = torch.cat([part.flatten() for part in parts])
@@ -43,6 +48,19 @@ class ReferenceOps(Ops):
             bits=weight.bits,
             group_size=weight.group_size,
         )
+
+    def round_to_nearest(self, weight: Tensor, grid: Grid, name: str = "weight") -> LowBitWeight:
+        checks.round_to_nearest(weight)
+        return round_to_nearest(weight, grid, name)
+
+    def unpack_rows(self, words: Tensor, bits: int, order: Tensor | None = None) -> Tensor:
+        checks.unpack_rows(words, bits, order)
+        codes = unpack_rows(words, bits)
+        return codes if order is None else codes.index_select(1, order)
+
+    def unpack_awq(self, words: Tensor) -> Tensor:
+        checks.unpack_awq(words)
+        return unpack_awq(words)
 
     def embedding(self, ids: Tensor, table: Tensor) -> Tensor:
         checks.embedding(ids, table)

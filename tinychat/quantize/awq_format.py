@@ -12,11 +12,11 @@ from tinychat.errors import ArgumentError, CheckpointError
 from tinychat.quantize.format import LowBitWeight
 from tinychat.quantize.packed import (
     BLOCK_WORDS,
+    Unpacker,
     check_group,
     check_parts,
     check_shapes,
     low_bit_weight,
-    unpack_rows,
 )
 
 AWQ_BITS = 4
@@ -31,7 +31,7 @@ _GEMV_ROUNDING = {64: 2, 32: 4}
 
 
 def from_awq_gemm(
-    parts: Mapping[str, Tensor], bits: int, group_size: int, name: str
+    parts: Mapping[str, Tensor], bits: int, group_size: int, name: str, unpacker: Unpacker
 ) -> LowBitWeight:
     """Read the three tensors of one linear of version "gemm".
 
@@ -42,6 +42,7 @@ def from_awq_gemm(
         bits: of the checkpoint's config.
         group_size: Q of the checkpoint's config; -1 for the whole row.
         name: the linear's name in the checkpoint, for messages.
+        unpacker: takes the words apart.
     Raises: CheckpointError naming the tensor whose dtype, shape or values are wrong.
     """
     _check(parts, bits, name)
@@ -50,12 +51,12 @@ def from_awq_gemm(
     check_group(group, k, name)
     expected = {"qzeros": [k // group, words], "scales": [k // group, words * _PER_WORD]}
     check_shapes(parts, expected, group_size, name)
-    codes, zeros = (_unpack_gemm(parts[part]) for part in ("qweight", "qzeros"))
+    codes, zeros = (unpacker.unpack_awq(parts[part].contiguous()) for part in ("qweight", "qzeros"))
     return low_bit_weight(codes, parts["scales"].t(), zeros, AWQ_BITS, group, name)
 
 
 def from_awq_gemv(
-    parts: Mapping[str, Tensor], bits: int, group_size: int, name: str
+    parts: Mapping[str, Tensor], bits: int, group_size: int, name: str, unpacker: Unpacker
 ) -> LowBitWeight:
     """Read the three tensors of one linear of version "gemv".
 
@@ -63,7 +64,7 @@ def from_awq_gemv(
         parts: "qweight", [N, K/8] int32, codes in natural order; "qzeros", [N, Z] int32, likewise;
             "scales", [N, 8·Z] float16. Z is ceil(K / 8Q), for groups of 64 and 32 rounded up to a
             multiple of 2 and 4; what is beyond K/Q is not read.
-        bits, group_size, name: as for `from_awq_gemm`.
+        bits, group_size, name, unpacker: as for `from_awq_gemm`.
     Raises: CheckpointError naming the tensor whose dtype, shape or values are wrong.
     """
     _check(parts, bits, name)
@@ -74,7 +75,7 @@ def from_awq_gemv(
     groups, unit = k // group, _GEMV_ROUNDING.get(group, 1)
     width = -(-groups // (_PER_WORD * unit)) * unit
     check_shapes(parts, {"qzeros": [n, width], "scales": [n, width * _PER_WORD]}, group_size, name)
-    codes, zeros = (unpack_rows(parts[part], AWQ_BITS) for part in ("qweight", "qzeros"))
+    codes, zeros = (unpacker.unpack_rows(parts[part], AWQ_BITS) for part in ("qweight", "qzeros"))
     scales = parts["scales"][:, :groups]
     return low_bit_weight(codes, scales, zeros[:, :groups], AWQ_BITS, group, name)
 
@@ -124,18 +125,14 @@ def _check(parts: Mapping[str, Tensor], bits: int, name: str) -> None:
     check_parts(parts, name)
 
 
-def _unpack_gemm(words: Tensor) -> Tensor:
-    """[R, N/8] int32 -> [N, R] uint8."""
-    codes = torch.empty(words.shape[1], _PER_WORD, words.shape[0], dtype=torch.uint8)
-    for rows, columns in _tiles(*words.shape):
-        turned = words[rows, columns].t().contiguous()
-        for element, nibble in enumerate(_NIBBLE):
-            codes[columns, element, rows] = turned >> 4 * nibble & 15
-    return codes.flatten(0, 1)
+def unpack_awq(words: Tensor) -> Tensor:
+    """[R, N/8] int32 -> [N, R] uint8: what `Unpacker.unpack_awq` is."""
+    nibbles = [(words >> 4 * nibble & 15).to(torch.uint8) for nibble in _NIBBLE]
+    return torch.stack(nibbles, dim=-1).flatten(1).t().contiguous()
 
 
 def _pack_gemm(codes: Tensor) -> Tensor:
-    """[N, R] uint8 -> [R, N/8] int32, the inverse of `_unpack_gemm`."""
+    """[N, R] uint8 -> [R, N/8] int32, the inverse of `unpack_awq`."""
     n, count = codes.shape
     lanes = codes.reshape(n // _PER_WORD, _PER_WORD, count)
     words = torch.empty(count, n // _PER_WORD, dtype=torch.int32)

@@ -15,6 +15,7 @@ from tinychat.errors import ArgumentError
 BITS = (2, 3, 4, 8)
 GROUP_SIZES = (128, 64, 32)
 """Group sizes that every kernel runs, beside the whole row; the first dividing K is the default."""
+_ONE_THREAD = 32767
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,17 @@ def concatenate(weights: Sequence[LowBitWeight]) -> LowBitWeight:
         group_size=weights[0].group_size,
         order=order,
     )
+
+
+def all_finite(scales: Tensor) -> bool:
+    """Whether there is no infinity and no NaN.
+
+    In pieces that torch looks through in one thread: several have barriers, at which a busy machine
+    loses seconds over milliseconds.
+    """
+    flat = scales.flatten()
+    starts = range(0, len(flat), _ONE_THREAD)
+    return all(bool(torch.isfinite(flat[i : i + _ONE_THREAD]).all()) for i in starts)
 
 
 def _same_order(a: Tensor | None, b: Tensor | None) -> bool:

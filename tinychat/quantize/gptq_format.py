@@ -16,24 +16,24 @@ from tinychat.errors import ArgumentError, CheckpointError
 from tinychat.quantize.format import BITS, LowBitWeight
 from tinychat.quantize.packed import (
     WORD,
+    Unpacker,
     check_group,
     check_parts,
     check_shapes,
     low_bit_weight,
     pack_rows,
-    unpack_rows,
 )
 
 
 def from_gptq_v1(
-    parts: Mapping[str, Tensor], bits: int, group_size: int, name: str
+    parts: Mapping[str, Tensor], bits: int, group_size: int, name: str, unpacker: Unpacker
 ) -> LowBitWeight:
     """As `from_gptq_v2`, for stored zero points that are one less than the true ones."""
-    return _read(parts, bits, group_size, name, 1)
+    return _read(parts, bits, group_size, name, unpacker, 1)
 
 
 def from_gptq_v2(
-    parts: Mapping[str, Tensor], bits: int, group_size: int, name: str
+    parts: Mapping[str, Tensor], bits: int, group_size: int, name: str, unpacker: Unpacker
 ) -> LowBitWeight:
     """Read the tensors of one linear.
 
@@ -45,14 +45,20 @@ def from_gptq_v2(
         bits: 2, 3, 4 or 8.
         group_size: Q of the checkpoint's config; -1 for the whole row.
         name: the linear's name in the checkpoint, for messages.
+        unpacker: takes the words apart.
     Returns: the weight, whose columns are sorted by group where `g_idx` asks for it.
     Raises: CheckpointError naming the tensor whose dtype, shape or values are wrong.
     """
-    return _read(parts, bits, group_size, name, 0)
+    return _read(parts, bits, group_size, name, unpacker, 0)
 
 
 def _read(
-    parts: Mapping[str, Tensor], bits: int, group_size: int, name: str, offset: int
+    parts: Mapping[str, Tensor],
+    bits: int,
+    group_size: int,
+    name: str,
+    unpacker: Unpacker,
+    offset: int,
 ) -> LowBitWeight:
     if bits not in BITS:
         raise CheckpointError(f"bits={bits} of {name}; expected 2, 3, 4 or 8")
@@ -69,11 +75,9 @@ def _read(
     groups = -(-k // group)
     expected = {"qzeros": [groups, n * bits // WORD], "scales": [groups, n], "g_idx": [k]}
     check_shapes(parts, expected, group_size, name)
-    zeros = unpack_rows(parts["qzeros"], bits).add_(offset).bitwise_and_(2**bits - 1)
-    codes = unpack_rows(parts["qweight"].t(), bits)
+    zeros = unpacker.unpack_rows(parts["qzeros"], bits).add_(offset).bitwise_and_(2**bits - 1)
     order = _order(parts["g_idx"], group, name) if "g_idx" in parts else None
-    if order is not None:
-        codes = codes.index_select(1, order)
+    codes = unpacker.unpack_rows(parts["qweight"].t(), bits, order)
     return low_bit_weight(codes, parts["scales"].t(), zeros.t(), bits, group, name, order)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tinychat.errors import ArgumentError, CheckpointError
-from tinychat.quantize.format import BITS, GROUP_SIZES
+from tinychat.quantize.format import BITS, GROUP_SIZES, all_finite
 
 WHOLE_ROW = -1
 # Smallest positive float16; a group narrower than this times its levels is rounded on that grid.
@@ -21,6 +21,17 @@ _TINIEST = 2.0**-24
 def default_group_size(k: int) -> int:
     """The largest of 128, 64 and 32 that divides K, else K: one group for the whole row."""
     return next((group for group in GROUP_SIZES if k % group == 0), k)
+
+
+def check_scales(scales: Tensor, name: str) -> None:
+    """Raise CheckpointError naming the matrix if a weight was NaN, infinite or beyond float16
+    scales, so that a scale is.
+    """
+    if not all_finite(scales):
+        raise CheckpointError(
+            f"{name} has weights that are NaN, infinite or beyond what float16 scales can span; "
+            "the checkpoint is damaged"
+        )
 
 
 @dataclass(frozen=True)
@@ -88,11 +99,7 @@ class Grid:
             spans = (high - low) / torch.where(least == most, 1, self.top)
         # The codes follow from the scale as it is stored, or its rounding would be one more error.
         scales = spans.clamp(min=_TINIEST).half().float()
-        if not bool(torch.isfinite(scales).all()):
-            raise CheckpointError(
-                f"{name} has weights that are NaN, infinite or beyond what float16 scales can "
-                "span; the checkpoint is damaged"
-            )
+        check_scales(scales, name)
         if self.symmetric:
             return scales, torch.full_like(scales, middle)
         return scales, (-low / scales).round_().clamp_(max=self.top)

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from tinychat.errors import CheckpointError
-from tinychat.quantize.format import GROUP_SIZES, LowBitWeight
+from tinychat.quantize.format import GROUP_SIZES, LowBitWeight, all_finite
 
 WORD = 32
-# Words are packed and unpacked so many at a time: they stay in cache, and torch runs an op on them
-# in one thread. Several have barriers, at which a busy machine loses seconds over milliseconds.
+# Words are packed so many at a time: they stay in cache, and torch runs an op on them in one
+# thread. Several have barriers, at which a busy machine loses seconds over milliseconds.
 BLOCK_WORDS = 32767
 _INT32 = (torch.int32,)
 _DTYPES = {
@@ -27,6 +28,14 @@ _DTYPES = {
     "scales": (torch.float16, torch.bfloat16, torch.float32),
     "g_idx": _INT32,
 }
+
+
+class Unpacker(Protocol):
+    """What takes the words of files apart: `tinychat.kernels.Ops`, which says what these are."""
+
+    def unpack_rows(self, words: Tensor, bits: int, order: Tensor | None = None) -> Tensor: ...
+
+    def unpack_awq(self, words: Tensor) -> Tensor: ...
 
 
 def unpack_rows(words: Tensor, bits: int) -> Tensor:
@@ -40,19 +49,16 @@ def unpack_rows(words: Tensor, bits: int) -> Tensor:
     rows, width = words.shape
     period, span = _period(bits)
     codes = torch.empty(rows, width // span, period, dtype=torch.uint8)
+    run = words.reshape(rows, width // span, span)
     mask = 2**bits - 1
-    step = max(1, BLOCK_WORDS // width)
-    for start in range(0, rows, step):
-        block = slice(start, start + step)
-        run = words[block].contiguous().view(-1, width // span, span)
-        for i in range(period):
-            word, shift = divmod(bits * i, WORD)
-            over = shift + bits - WORD
-            # NOTE: >> copies the sign downwards, and the mask takes that off again.
-            value = run[..., word] >> shift & (mask if over <= 0 else mask >> over)
-            if over > 0:
-                value |= (run[..., word + 1] & (1 << over) - 1) << bits - over
-            codes[block, :, i] = value
+    for i in range(period):
+        word, shift = divmod(bits * i, WORD)
+        over = shift + bits - WORD
+        # NOTE: >> copies the sign downwards, and the mask takes that off again.
+        value = run[..., word] >> shift & (mask if over <= 0 else mask >> over)
+        if over > 0:
+            value |= (run[..., word + 1] & (1 << over) - 1) << bits - over
+        codes[:, :, i] = value
     return codes.view(rows, width * WORD // bits)
 
 
@@ -151,7 +157,7 @@ def low_bit_weight(
     Raises: CheckpointError if a scale is not finite.
     """
     half = scales.to(torch.float16)
-    if not bool(torch.isfinite(half).all()):
+    if not all_finite(half):
         raise CheckpointError(
             f"{name}.scales has values that are not finite in float16; the checkpoint is damaged"
         )
