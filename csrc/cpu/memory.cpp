@@ -1,10 +1,7 @@
-// Large pages, where the system has them, and what becomes of freed memory.
+// Large pages, where the system has them.
 #include "cpu/memory.h"
 
 #include <sys/mman.h>
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
 
 #include <cstdint>
 
@@ -21,15 +18,6 @@ void prefer_large_pages(void* memory, std::size_t bytes) {
 #else
   static_cast<void>(memory);
   static_cast<void>(bytes);
-#endif
-}
-
-void keep_freed_memory() {
-#if defined(__GLIBC__)
-  constexpr int kOwnMapping = 32 << 20;  // the most that glibc takes; weights are larger
-  constexpr int kKept = 128 << 20;
-  mallopt(M_MMAP_THRESHOLD, kOwnMapping);
-  mallopt(M_TRIM_THRESHOLD, kKept);
 #endif
 }
 

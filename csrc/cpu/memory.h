@@ -11,9 +11,4 @@ inline constexpr int kPageBytes = 4096;
 // TLB less often. Advice only: where it is refused, nothing is lost but speed.
 void prefer_large_pages(void* memory, std::size_t bytes);
 
-// Lets the process keep some memory that it has freed. What the ops of a chunk of tokens give is
-// megabytes that come and go: given back to the system each time, they would be cleared again, page
-// by page, for the next op. For the whole process, and only with glibc.
-void keep_freed_memory();
-
 }  // namespace tinychat

@@ -62,9 +62,7 @@ class Plan {
 // The choice of an ISA, its threads, and the plan being recorded, if one is.
 class Context {
  public:
-  Context(const std::string& isa, int threads) : isa_(select_isa(isa)), pool_(threads) {
-    keep_freed_memory();
-  }
+  Context(const std::string& isa, int threads) : isa_(select_isa(isa)), pool_(threads) {}
 
   const Isa& isa() const { return isa_; }
   ThreadPool& pool() { return pool_; }
