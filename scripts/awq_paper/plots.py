@@ -57,11 +57,12 @@ def methods_plot(named: Named) -> Any:
                 for name in ("RTN", *names)
             ]
             shares = [
-                closed(one, perplexities[0], results["perplexity"]) * 100
-                for one in perplexities[1:]
+                closed(one, perplexities[0], results["perplexity"]) for one in perplexities[1:]
             ]
+            if None in shares:
+                continue
             at = [place + (i - len(grids) / 2 + 0.5) * 0.2 for place in range(len(names))]
-            axis.bar(at, shares, 0.2, label=f"INT{bits} g{group}")
+            axis.bar(at, [100 * share for share in shares], 0.2, label=f"INT{bits} g{group}")
         axis.set_xticks(range(len(names)), names, rotation=25, ha="right")
         axis.set_ylabel("% of RTN's cost won back")
         axis.set_ylim(top=130)  # room for the legend

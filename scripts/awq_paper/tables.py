@@ -47,9 +47,9 @@ def mean_perplexity(cases: Iterable[Mapping[str, Any]]) -> float | None:
     return fmean(perplexities) if perplexities else None
 
 
-def closed(perplexity: float, rtn: float, exact: float) -> float:
-    """Which share of what rounding to nearest costs is won back."""
-    return (rtn - perplexity) / (rtn - exact)
+def closed(perplexity: float, rtn: float, exact: float) -> float | None:
+    """Which share of what rounding to nearest costs is won back; None where it costs nothing."""
+    return (rtn - perplexity) / (rtn - exact) if rtn > exact else None
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -71,7 +71,8 @@ def percent(value: float) -> str:
 def with_share(perplexity: float | None, rtn: float | None, exact: float) -> str:
     if perplexity is None or rtn is None or perplexity == rtn:
         return number(perplexity)
-    return f"{number(perplexity)} ({percent(closed(perplexity, rtn, exact))})"
+    share = closed(perplexity, rtn, exact)
+    return number(perplexity) + ("" if share is None else f" ({percent(share)})")
 
 
 def methods_table(named: Named) -> str:
