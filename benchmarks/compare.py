@@ -102,7 +102,9 @@ def main() -> None:
 
     out = args.out or HERE / "results" / datetime.date.today().isoformat()
     out.parent.mkdir(parents=True, exist_ok=True)
-    command = "python benchmarks/compare.py " + " ".join(sys.argv[1:])
+    names = ("shape", "threads", "engines", "prompt_tokens", "new_tokens", "depth", "repeats")
+    flags = [f"--{name.replace('_', '-')} {getattr(args, name)}" for name in names]
+    command = " ".join(["python benchmarks/compare.py", *flags])
     document = {"command": command, "shapes": results}
     out.with_name(out.name + ".json").write_text(
         json.dumps(document, indent=1) + "\n", encoding="utf-8"
