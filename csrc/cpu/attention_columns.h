@@ -95,6 +95,12 @@ inline void for_row_groups(int rows, F f) {
   if (rows - r == 1) return f(r, std::integral_constant<int, 1>{});
 }
 
+// How many of the n keys from position `first` on stand at most at this position.
+inline int keys_up_to(int position, int first, int n) {
+  const int keys = position + 1 - first;
+  return keys < 0 ? 0 : (keys > n ? n : keys);
+}
+
 // --- many rows
 
 // Vectors of query rows, and keys, that are scored at once.
@@ -206,16 +212,12 @@ inline Floats update_lanes(float* scores, int rows, int n, int first, int window
 inline void attend_columns(const AttentionTile& tile, const Rows<float>& k, const Rows<float>& v,
                            int first, int n) {
   const int rows = padded_rows(tile);
-  const auto keys_up_to = [&](int position) {
-    const int keys = position + 1 - first;
-    return keys < 0 ? 0 : (keys > n ? n : keys);
-  };
   // Of the row groups below: weights must be there for every key that any of its rows sees.
   const auto last_row = [&](int r, int count) {
     return r + count < tile.rows ? r + count - 1 : tile.rows - 1;
   };
   for (int r = 0; r < rows; r += kRowVectors * kLanes) {
-    const int seen = keys_up_to(tile.row[last_row(r, kRowVectors * kLanes)].position);
+    const int seen = keys_up_to(tile.row[last_row(r, kRowVectors * kLanes)].position, first, n);
     if (seen == 0) continue;
     float* scores = tile.scores + r;
     if (rows - r >= kRowVectors * kLanes) {
@@ -240,7 +242,7 @@ inline void attend_columns(const AttentionTile& tile, const Rows<float>& k, cons
   }
   for_row_groups(tile.rows, [&](int r, auto group) {
     constexpr int R = decltype(group)::value;
-    const int seen = keys_up_to(tile.row[r + R - 1].position);
+    const int seen = keys_up_to(tile.row[r + R - 1].position, first, n);
     const Weights weights{tile.scores + r, 1, rows};
     add_value_rows<R>(weights, v, seen, tile.acc + r * tile.stride, tile.stride);
   });

@@ -138,16 +138,13 @@ inline void attend_block(const AttentionTile& tile, const Rows<Element>& k, cons
     AttentionRow* rows = tile.row + r;
     float* scores = tile.scores + r * kKeyBlock;
     float* acc = tile.acc + r * tile.stride;
-    const auto keys_up_to = [&](int position) {
-      const int keys = position + 1 - first;
-      return keys < 0 ? 0 : (keys > n ? n : keys);
-    };
-    const int seen = keys_up_to(rows[R - 1].position);  // positions do not fall from row to row
+    const int seen =
+        keys_up_to(rows[R - 1].position, first, n);  // positions do not fall from row to row
     if (seen == 0) return;
     score_rows<R>(tile.q + r * tile.stride, tile.stride, k, seen, r == 0 ? next : nullptr, scores);
     for (int i = 0; i < R; ++i) {
-      const int end = keys_up_to(rows[i].position);
-      const int begin = tile.window > 0 ? keys_up_to(rows[i].position - tile.window) : 0;
+      const int end = keys_up_to(rows[i].position, first, n);
+      const int begin = tile.window > 0 ? keys_up_to(rows[i].position - tile.window, first, n) : 0;
       key_scales.multiply(scores + i * kKeyBlock, seen);
       update_softmax(scores + i * kKeyBlock, seen, first, begin, end, rows + i,
                      acc + i * tile.stride, tile.stride);

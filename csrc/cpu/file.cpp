@@ -1,5 +1,4 @@
-// Files are read, not mapped: a page that a mapped file has lost since would end the process, and
-// mapped files get no large pages. A part is summed right after it was read, while it is in cache.
+// A part is summed right after it was read, while it is in cache.
 #include "cpu/file.h"
 
 #include <unistd.h>

@@ -16,7 +16,6 @@ struct Vector512 {
   using Float = __m512;
 
   static Int load(const std::uint8_t* from) { return _mm512_loadu_si512(from); }
-  static void store_codes(std::uint8_t* to, Int codes) { _mm512_storeu_si512(to, codes); }
   // Of bytes, but for the bits that cross into a neighbour.
   template <int kBy>
   static Int shift_right(Int bytes) {
