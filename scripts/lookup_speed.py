@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="llama-3.2-1b")
     parser.add_argument("--tokenizer", type=Path, help="default: that of the model that ships")
     parser.add_argument("--free", type=Path, help="a file of prose")
-    parser.add_argument("--prompt-lookup", type=int, default=DEFAULT_DRAFT or 4)
+    parser.add_argument("--prompt-lookup", type=int, default=DEFAULT_DRAFT)
     parser.add_argument("--isa")
     parser.add_argument("--threads", type=int)
     parser.add_argument(
