@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -60,6 +61,9 @@ PYBIND11_MODULE(_cpu, module) {
       .value("gelu", Activation::kGelu)
       .value("gelu_tanh", Activation::kGeluTanh)
       .value("relu", Activation::kRelu);
+  py::enum_<NormKind>(module, "NormKind")
+      .value("rms", NormKind::kRms)
+      .value("layer", NormKind::kLayer);
 
   py::class_<MappedFile, std::shared_ptr<MappedFile>>(module, "MappedFile", py::buffer_protocol())
       .def_buffer([](MappedFile& file) {
@@ -86,39 +90,27 @@ PYBIND11_MODULE(_cpu, module) {
     return entries;
   });
 
-  // --- add ---
-  context.def(
-      "add",
-      [](Context& c, Address x, Address y, Address out, std::size_t n) {
-        c.submit({"add"}, add, AddArgs{at<const float>(x), at<const float>(y), at<float>(out), n});
-      },
-      "x"_a, "y"_a, "out"_a, "n"_a, no_gil);
-
   // --- matmul ---
   context.def(
       "matmul",
-      [](Context& c, Address x, Address weight, Address bias, Address out, int tokens, int bits,
-         int rows, int cols, int group) {
+      [](Context& c, Address x, NormKind norm, Address norm_weight, Address norm_bias, float eps,
+         Address order, Address weight, Address bias, Address out, int tokens, int bits, int rows,
+         int cols, int group, std::optional<Activation> gate, bool add) {
         const MatmulArgs args{at<const float>(x),
+                              {norm, at<const float>(norm_weight), at<const float>(norm_bias), eps},
+                              at<const std::int32_t>(order),
                               at<const std::uint8_t>(weight),
                               at<const float>(bias),
                               at<float>(out),
                               tokens,
-                              {bits, rows, cols, group}};
+                              {bits, rows, cols, group},
+                              gate.has_value(),
+                              gate.value_or(Activation::kSilu),
+                              add};
         c.submit(label_of(args), matmul, args, matmul_scratch_bytes(c.isa(), args, c.threads()));
       },
-      "x"_a, "weight"_a, "bias"_a, "out"_a, "tokens"_a, "bits"_a, "rows"_a, "cols"_a, "group"_a,
-      no_gil);
-
-  // --- take_columns ---
-  context.def(
-      "take_columns",
-      [](Context& c, Address x, Address order, Address out, int rows, int cols) {
-        c.submit({"take_columns"}, take_columns,
-                 TakeColumnsArgs{at<const float>(x), at<const std::int32_t>(order), at<float>(out),
-                                 rows, cols});
-      },
-      "x"_a, "order"_a, "out"_a, "rows"_a, "cols"_a, no_gil);
+      "x"_a, "norm"_a, "norm_weight"_a, "norm_bias"_a, "eps"_a, "order"_a, "weight"_a, "bias"_a,
+      "out"_a, "tokens"_a, "bits"_a, "rows"_a, "cols"_a, "group"_a, "gate"_a, "add"_a, no_gil);
 
   // --- pack ---
   module.attr("TILE_ROWS") = kTileRows;
@@ -226,23 +218,13 @@ PYBIND11_MODULE(_cpu, module) {
 
   // --- norm ---
   context.def(
-      "rms_norm",
-      [](Context& c, Address x, Address weight, Address residual, Address out, int rows, int cols,
-         float eps) {
-        c.submit({"rms_norm"}, rms_norm,
-                 RmsNormArgs{at<const float>(x), at<const float>(weight), at<float>(residual),
-                             at<float>(out), rows, cols, eps});
+      "norm",
+      [](Context& c, Address x, NormKind norm_kind, Address weight, Address bias, float eps,
+         Address out, int rows, int cols) {
+        const Norm how{norm_kind, at<const float>(weight), at<const float>(bias), eps};
+        c.submit({"norm"}, norm, NormArgs{at<const float>(x), how, at<float>(out), rows, cols});
       },
-      "x"_a, "weight"_a, "residual"_a, "out"_a, "rows"_a, "cols"_a, "eps"_a, no_gil);
-  context.def(
-      "layer_norm",
-      [](Context& c, Address x, Address weight, Address bias, Address residual, Address out,
-         int rows, int cols, float eps) {
-        c.submit({"layer_norm"}, layer_norm,
-                 LayerNormArgs{at<const float>(x), at<const float>(weight), at<const float>(bias),
-                               at<float>(residual), at<float>(out), rows, cols, eps});
-      },
-      "x"_a, "weight"_a, "bias"_a, "residual"_a, "out"_a, "rows"_a, "cols"_a, "eps"_a, no_gil);
+      "x"_a, "kind"_a, "weight"_a, "bias"_a, "eps"_a, "out"_a, "rows"_a, "cols"_a, no_gil);
 
   // --- embedding ---
   context.def(

@@ -19,12 +19,11 @@ from tinychat.config import ModelConfig
 from tinychat.errors import ArgumentError, CheckpointError
 from tinychat.families import FAMILIES
 from tinychat.jsonfile import shown
-from tinychat.kernels import AttentionShape, Ops
+from tinychat.kernels import AttentionShape, Norm, Ops
 from tinychat.nn.attention import Attention, PositionTables
-from tinychat.nn.decoder import Block, Decoder, ParallelBlock, SequentialBlock
+from tinychat.nn.decoder import Block, Decoder
 from tinychat.nn.linear import AnyLinear, Linear, LinearLowBit, StackedLinear
 from tinychat.nn.mlp import MLP, GatedMLP
-from tinychat.nn.norm import LayerNorm, Norm, RMSNorm
 from tinychat.nn.rope import position_tables
 from tinychat.pack_cache import PackCache
 from tinychat.precision import FLOATS, INTEGERS
@@ -248,18 +247,18 @@ class Loader:
             positions,
         )
         attention_norm = self.norm(self.prefix("attention_norm", layer))
-        mlp_norm = None if config.shared_norm else self.norm(self.prefix("mlp_norm", layer))
-        mlp = self.mlp(layer)
-        if mlp_norm is None or config.parallel:
-            return ParallelBlock(self.ops, attention_norm, attention, mlp_norm, mlp)
-        return SequentialBlock(attention_norm, attention, mlp_norm, mlp)
+        mlp_norm = attention_norm
+        if not config.shared_norm:
+            mlp_norm = self.norm(self.prefix("mlp_norm", layer))
+        parallel = config.parallel or config.shared_norm
+        return Block(attention_norm, attention, mlp_norm, self.mlp(layer), parallel)
 
     def norm(self, prefix: str) -> Norm:
         weight = self.vector(f"{prefix}.weight", self.config.hidden_size)
-        if self.config.norm == "rms":
-            return RMSNorm(self.ops, weight, self.config.norm_eps)
-        bias = self.bias(prefix, self.config.hidden_size)
-        return LayerNorm(self.ops, weight, bias, self.config.norm_eps)
+        bias = None
+        if self.config.norm == "layer":
+            bias = self.bias(prefix, self.config.hidden_size)
+        return Norm(self.config.norm, weight, self.config.norm_eps, bias)
 
     def qkv(self, layer: int) -> AnyLinear:
         if self.config.qkv_layout == "separate":
@@ -269,7 +268,7 @@ class Loader:
     def mlp(self, layer: int) -> GatedMLP | MLP:
         kind, down = self.config.activation, self.linear(layer, "down")
         if self.config.gated_mlp:
-            return GatedMLP(self.ops, self.linear(layer, "gate", "up"), down, kind)
+            return GatedMLP(self.linear(layer, "gate", "up"), down, kind)
         scale = self.activation_scale(layer)
         return MLP(self.ops, self.linear(layer, "up"), down, kind, scale=scale)
 
@@ -338,7 +337,7 @@ class Loader:
         if len(low_bit) == len(weights) and alike(low_bit):
             return self.low_bit(names, low_bit, bias)
         parts = [self.made(n, w, b) for w, (n, _, b) in zip(weights, each, strict=True)]
-        return parts[0] if len(parts) == 1 else StackedLinear(parts)
+        return parts[0] if len(parts) == 1 else StackedLinear(self.ops, parts)
 
     def found(
         self, names: Sequence[str], shapes: Sequence[tuple[int, int]], bias: Tensor | None
@@ -416,7 +415,7 @@ class Loader:
         return linear
 
     def float(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        return Linear(weight.to(FLOATS.get(self.weights, weight.dtype)), bias)
+        return Linear(self.ops, weight.to(FLOATS.get(self.weights, weight.dtype)), bias)
 
     def count(self) -> None:
         """Report one more linear layer done: four a block, and the head."""

@@ -11,11 +11,6 @@
 namespace tinychat {
 namespace {
 
-// --- add ---
-void add_floats(const float* x, const float* y, float* out, std::size_t n) {
-  for (std::size_t i = 0; i < n; ++i) out[i] = x[i] + y[i];
-}
-
 // --- matmul ---
 
 float quantize_group(const float* x, int n, int group, std::int8_t* codes, int stride,
@@ -128,8 +123,6 @@ std::int64_t multiply_registers(int rounds) {
 Isa scalar_isa() {
   Isa isa{};
   isa.name = "scalar";
-  // --- add ---
-  isa.add = add_floats;
   // --- matmul ---
   isa.max_tokens = kMostTokens;
   isa.quantize_group = quantize_group;

@@ -1,4 +1,5 @@
-// matmul: round the activations to int8, then multiply them by the weight.
+// matmul: normalize the tokens and round them to int8, multiply them by the weight, and do with the
+// sums what is asked for.
 //
 // One token: the time is that of reading the weight once. More: a tile of rows meets one tile of
 // tokens after the other while it is near; or, where an ISA has a kernel for panels, see
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/matmul_output.h"
 #include "cpu/matmul_panels.h"
 #include "cpu/ops.h"
 #include "cpu/token_tiles.h"
@@ -14,52 +16,92 @@
 namespace tinychat {
 namespace {
 
-// Multiplies one tile of rows by one tile of tokens; the last tile may have fewer than 16 rows.
-void multiply(MatmulKernel* kernel, const MatmulArgs& args, int row_tile, const TokenTile& x,
-              int first) {
+// Products of a tile of tokens with 16 rows.
+struct Sums {
+  float rows[kMostTokens][kTileRows];
+};
+
+// Products of one tile of rows, bias included, to out[t * stride + r]; of the last tile's 16 rows
+// some may be none of the weight's.
+void multiply_tile(MatmulKernel* kernel, const MatmulArgs& args, int row_tile, const TokenTile& x,
+                   float* out, std::size_t stride) {
   const Packing& packing = args.packing;
   const int row = row_tile * kTileRows;
   const std::uint8_t* tile =
       args.weight + static_cast<std::size_t>(row_tile) * packing.tile_bytes();
-  const std::size_t stride = static_cast<std::size_t>(packing.rows);
   const float* bias = args.bias == nullptr ? nullptr : args.bias + row;
-  float* out = args.out + static_cast<std::size_t>(first) * stride + row;
-  const int rows = std::min(kTileRows, packing.rows - row);
-  if (rows == kTileRows) {
-    kernel(packing, tile, x, bias, out, stride);
-    return;
-  }
   float padded_bias[kTileRows] = {};
-  float padded_out[kMostTokens * kTileRows];
-  const std::size_t row_bytes = static_cast<std::size_t>(rows) * sizeof(float);
-  if (bias != nullptr) std::memcpy(padded_bias, bias, row_bytes);
-  kernel(packing, tile, x, padded_bias, padded_out, kTileRows);
+  const int rows = packing.rows - row;
+  if (bias != nullptr && rows < kTileRows) {
+    std::memcpy(padded_bias, bias, static_cast<std::size_t>(rows) * sizeof(float));
+    bias = padded_bias;
+  }
+  kernel(packing, tile, x, bias, out, stride);
+}
+
+// The same for 16 rows from any first one on.
+void multiply_rows(MatmulKernel* kernel, const MatmulArgs& args, int first_row, const TokenTile& x,
+                   Sums* sums) {
+  const int tile = first_row / kTileRows;
+  const int shift = first_row % kTileRows;
+  multiply_tile(kernel, args, tile, x, sums->rows[0], kTileRows);
+  if (shift == 0) return;
+  Sums next = {};
+  if (tile + 1 < static_cast<int>(args.packing.tiles())) {
+    multiply_tile(kernel, args, tile + 1, x, next.rows[0], kTileRows);
+  }
   for (int t = 0; t < x.tokens; ++t) {
-    std::memcpy(out + static_cast<std::size_t>(t) * stride, padded_out + t * kTileRows, row_bytes);
+    float* row = sums->rows[t];
+    std::copy(row + shift, row + kTileRows, row);
+    std::copy(next.rows[t], next.rows[t] + shift, row + kTileRows - shift);
   }
 }
 
-// Tiles of rows that are worth a visit to the shared counter: about a microsecond of reading.
-int row_tiles_per_part(const Packing& packing) {
+// Makes 16 outputs of a tile of tokens; the last ones may be fewer.
+void make_outputs(const Isa& isa, MatmulKernel* kernel, const MatmulArgs& args, int output_tile,
+                  const TokenTile& x, int first_token) {
+  const int first = output_tile * kTileRows;
+  const int n = std::min(kTileRows, args.outputs() - first);
+  if (n == kTileRows && !args.gated && !args.add) {
+    const auto stride = static_cast<std::size_t>(args.packing.rows);
+    float* out = args.out + static_cast<std::size_t>(first_token) * stride + first;
+    multiply_tile(kernel, args, output_tile, x, out, stride);
+    return;
+  }
+  Sums sums, ups;
+  multiply_tile(kernel, args, output_tile, x, sums.rows[0], kTileRows);
+  if (args.gated) multiply_rows(kernel, args, args.outputs() + first, x, &ups);
+  for (int t = 0; t < x.tokens; ++t) {
+    write_outputs(isa, args, first_token + t, first, n, sums.rows[t], ups.rows[t]);
+  }
+}
+
+int output_tiles(const MatmulArgs& args) {
+  return static_cast<int>(ceil_div(static_cast<std::size_t>(args.outputs()), kTileRows));
+}
+
+// Tiles of outputs that are worth a visit to the shared counter: about a microsecond of reading.
+int output_tiles_per_part(const MatmulArgs& args) {
   constexpr std::size_t kPartBytes = 16 << 10;
-  return static_cast<int>(std::max<std::size_t>(1, kPartBytes / packing.tile_bytes()));
+  const std::size_t bytes = args.packing.tile_bytes() * (args.gated ? 2 : 1);
+  return static_cast<int>(std::max<std::size_t>(1, kPartBytes / bytes));
 }
 
 void multiply_one(Team& team, const Isa& isa, MatmulKernel* kernel, const MatmulArgs& args) {
-  const std::size_t own = TokenTiles::bytes(args, TokenCodes::kByQuad);
-  const TokenTiles token(team.scratch() + static_cast<std::size_t>(team.rank) * own, args, 1,
-                         TokenCodes::kByQuad);
+  const std::size_t codes = TokenTiles::bytes(args, TokenCodes::kByQuad);
+  std::byte* own =
+      team.scratch() + static_cast<std::size_t>(team.rank) * (codes + input_row_bytes(args));
+  const TokenTiles token(own, own + codes, args, 1, TokenCodes::kByQuad);
   bool rounded = false;
-  team.for_each(static_cast<int>(args.packing.tiles()), row_tiles_per_part(args.packing),
-                [&](Range part) {
-                  // Each thread rounds the token for itself: that is cheaper than waiting for
-                  // another's result.
-                  if (!rounded) token.round_tile(isa, 0);
-                  rounded = true;
-                  for (int tile = part.begin; tile < part.end; ++tile) {
-                    multiply(kernel, args, tile, token.tile(0), 0);
-                  }
-                });
+  team.for_each(output_tiles(args), output_tiles_per_part(args), [&](Range part) {
+    // Each thread normalizes and rounds the token for itself: that is cheaper than waiting for
+    // another's result.
+    if (!rounded) token.round_tile(isa, 0);
+    rounded = true;
+    for (int tile = part.begin; tile < part.end; ++tile) {
+      make_outputs(isa, kernel, args, tile, token.tile(0), 0);
+    }
+  });
 }
 
 // Tiles of tokens that share a visit to a tile of rows: as many as the second cache holds, so that
@@ -71,17 +113,19 @@ int token_tiles_per_visit(const Isa& isa, const Packing& packing) {
 }
 
 void multiply_some(Team& team, const Isa& isa, MatmulKernel* kernel, const MatmulArgs& args) {
-  const TokenTiles tokens(team.scratch(), args, isa.max_tokens, TokenCodes::kByQuad);
+  std::byte* own = team.scratch() + TokenTiles::bytes(args, TokenCodes::kByQuad) +
+                   static_cast<std::size_t>(team.rank) * input_row_bytes(args);
+  const TokenTiles tokens(team.scratch(), own, args, isa.max_tokens, TokenCodes::kByQuad);
   tokens.round_all(team, isa);
   const int per_visit = token_tiles_per_visit(isa, args.packing);
   const int visits = (tokens.count() + per_visit - 1) / per_visit;
-  const int row_tiles = static_cast<int>(args.packing.tiles());
-  team.for_each(row_tiles * visits, row_tiles_per_part(args.packing), [&](Range part) {
+  const int tiles = output_tiles(args);
+  team.for_each(tiles * visits, output_tiles_per_part(args), [&](Range part) {
     for (int item = part.begin; item < part.end; ++item) {
-      const int begin = item / row_tiles * per_visit;
+      const int begin = item / tiles * per_visit;
       const int end = std::min(tokens.count(), begin + per_visit);
-      for (int tile = begin; tile < end; ++tile) {
-        multiply(kernel, args, item % row_tiles, tokens.tile(tile), tokens.first(tile));
+      for (int i = begin; i < end; ++i) {
+        make_outputs(isa, kernel, args, item % tiles, tokens.tile(i), tokens.first(i));
       }
     }
   });
@@ -90,12 +134,10 @@ void multiply_some(Team& team, const Isa& isa, MatmulKernel* kernel, const Matmu
 }  // namespace
 
 std::size_t matmul_scratch_bytes(const Isa& isa, const MatmulArgs& args, int threads) {
-  if (args.tokens == 1) {
-    const std::size_t own = TokenTiles::bytes(args, TokenCodes::kByQuad);
-    return static_cast<std::size_t>(threads) * own;
-  }
   if (panels_pay(isa, args)) return panels_scratch_bytes(args, threads);
-  return TokenTiles::bytes(args, TokenCodes::kByQuad);
+  const std::size_t codes = TokenTiles::bytes(args, TokenCodes::kByQuad);
+  const auto each = static_cast<std::size_t>(threads);
+  return each * input_row_bytes(args) + (args.tokens == 1 ? each : 1) * codes;
 }
 
 void matmul(Team& team, const Isa& isa, const MatmulArgs& args) noexcept {

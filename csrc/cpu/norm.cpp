@@ -1,30 +1,16 @@
-// rms_norm and layer_norm, each with the residual addition before it.
+// norm: rows of a matrix, shared out.
+#include "cpu/norm.h"
+
 #include "cpu/ops.h"
 
 namespace tinychat {
-namespace {
 
-constexpr int kRowsPerPart = 2;
-
-}  // namespace
-
-void rms_norm(Team& team, const Isa& isa, const RmsNormArgs& args) noexcept {
+void norm(Team& team, const Isa& isa, const NormArgs& args) noexcept {
+  constexpr int kRowsPerPart = 2;
   team.for_each(args.rows, kRowsPerPart, [&](Range part) {
     for (int row = part.begin; row < part.end; ++row) {
       const std::size_t at = static_cast<std::size_t>(row) * args.cols;
-      float* residual = args.residual == nullptr ? nullptr : args.residual + at;
-      isa.rms_norm_row(args.x + at, args.weight, residual, args.out + at, args.cols, args.eps);
-    }
-  });
-}
-
-void layer_norm(Team& team, const Isa& isa, const LayerNormArgs& args) noexcept {
-  team.for_each(args.rows, kRowsPerPart, [&](Range part) {
-    for (int row = part.begin; row < part.end; ++row) {
-      const std::size_t at = static_cast<std::size_t>(row) * args.cols;
-      float* residual = args.residual == nullptr ? nullptr : args.residual + at;
-      isa.layer_norm_row(args.x + at, args.weight, args.bias, residual, args.out + at, args.cols,
-                         args.eps);
+      norm_row(isa, args.norm, args.x + at, args.out + at, args.cols);
     }
   });
 }

@@ -1,4 +1,4 @@
-// One row of a normalization: the vector part of rms_norm and layer_norm.
+// One row of a normalization: the vector part of norm.
 #pragma once
 
 #include "cpu/simd.h"
@@ -19,18 +19,7 @@ inline float sum_of(int n, Term term) {
   return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
-// residual += x where there is one; returns the row to normalize.
-inline const float* add_to_residual(const float* x, float* residual, int n) {
-  if (residual == nullptr) return x;
-  for_vectors(n, [&](int i, int lanes) {
-    store(residual + i, load(residual + i, lanes) + load(x + i, lanes), lanes);
-  });
-  return residual;
-}
-
-void rms_norm_row(const float* x, const float* weight, float* residual, float* out, int n,
-                  float eps) {
-  x = add_to_residual(x, residual, n);
+void rms_norm_row(const float* x, const float* weight, float* out, int n, float eps) {
   const float squares = sum_of(n, [&](int i, int lanes) {
     const Floats v = load(x + i, lanes);
     return v * v;
@@ -41,9 +30,8 @@ void rms_norm_row(const float* x, const float* weight, float* residual, float* o
   });
 }
 
-void layer_norm_row(const float* x, const float* weight, const float* bias, float* residual,
-                    float* out, int n, float eps) {
-  x = add_to_residual(x, residual, n);
+void layer_norm_row(const float* x, const float* weight, const float* bias, float* out, int n,
+                    float eps) {
   const float mean =
       sum_of(n, [&](int i, int lanes) { return load(x + i, lanes); }) / static_cast<float>(n);
   // Lanes beyond the row hold the mean: they add nothing to the variance.

@@ -84,6 +84,16 @@ struct RoundingRule {
 
 enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
 
+enum class NormKind { kRms, kLayer };
+
+// How a row of C numbers is normalized.
+struct Norm {
+  NormKind kind;
+  const float* weight;  // [C]
+  const float* bias;    // [C] or null; of a layer norm alone
+  float eps;
+};
+
 // Attention goes through the keys this many at a time.
 inline constexpr int kKeyBlock = 64;
 
@@ -124,9 +134,6 @@ inline constexpr int kMostTokens = 8;
 struct Isa {
   const char* name;
 
-  // --- add ---
-  void (*add)(const float* x, const float* y, float* out, std::size_t n);
-
   // --- matmul ---
   int max_tokens;  // the largest TokenTile that `matmul` takes, up to kMostTokens
   // Rounds one group of one token: x [n], n <= group, to codes [group / 4, 4], `stride` bytes from
@@ -148,11 +155,9 @@ struct Isa {
   std::int64_t (*multiply_registers)(int rounds);
 
   // --- norm ---
-  // One row; x is added to a residual that is not null, and the sum is normalized.
-  void (*rms_norm_row)(const float* x, const float* weight, float* residual, float* out, int n,
-                       float eps);
-  void (*layer_norm_row)(const float* x, const float* weight, const float* bias, float* residual,
-                         float* out, int n, float eps);
+  void (*rms_norm_row)(const float* x, const float* weight, float* out, int n, float eps);
+  void (*layer_norm_row)(const float* x, const float* weight, const float* bias, float* out, int n,
+                         float eps);
 
   // --- embedding ---
   // A row of n elements to float32 and back, rounded to nearest even.
@@ -189,36 +194,24 @@ Isa avx512_vnni_isa();
 Isa amx_isa();
 Isa emulated_amx_isa();  // for tests: its tiles are in memory
 
-// --- add ---
-struct AddArgs {
-  const float* x;  // [n]
-  const float* y;  // [n]
-  float* out;      // [n]
-  std::size_t n;
-};
-void add(Team& team, const Isa& isa, const AddArgs& args) noexcept;
-
 // --- matmul ---
 struct MatmulArgs {
   const float* x;              // [T, K]
+  Norm norm;                   // what x goes through first; none where its weight is null
+  const std::int32_t* order;   // [K]: input k of the weight is column order[k] of x; or null
   const std::uint8_t* weight;  // packed
   const float* bias;           // [N] or null
-  float* out;                  // [T, N]
+  float* out;                  // [T, outputs()]
   int tokens;                  // T
   Packing packing;
+  bool gated;       // out = gate(first half of the rows) · second half
+  Activation gate;  // where gated
+  bool add;         // out += instead of out =; not where gated
+
+  int outputs() const { return gated ? packing.rows / 2 : packing.rows; }
 };
 std::size_t matmul_scratch_bytes(const Isa& isa, const MatmulArgs& args, int threads);
 void matmul(Team& team, const Isa& isa, const MatmulArgs& args) noexcept;
-
-// --- take_columns ---
-struct TakeColumnsArgs {
-  const float* x;             // [rows, cols]
-  const std::int32_t* order;  // [cols]
-  float* out;                 // [rows, cols]
-  int rows;
-  int cols;
-};
-void take_columns(Team& team, const Isa& isa, const TakeColumnsArgs& args) noexcept;
 
 // --- pack ---
 struct PackArgs {
@@ -271,28 +264,14 @@ struct UnpackAwqArgs {
 void unpack_awq(Team& team, const Isa& isa, const UnpackAwqArgs& args) noexcept;
 
 // --- norm ---
-struct RmsNormArgs {
-  const float* x;       // [rows, cols]
-  const float* weight;  // [cols]
-  float* residual;      // [rows, cols] or null
-  float* out;           // [rows, cols]
+struct NormArgs {
+  const float* x;  // [rows, cols]
+  Norm norm;
+  float* out;  // [rows, cols]
   int rows;
   int cols;
-  float eps;
 };
-void rms_norm(Team& team, const Isa& isa, const RmsNormArgs& args) noexcept;
-
-struct LayerNormArgs {
-  const float* x;       // [rows, cols]
-  const float* weight;  // [cols]
-  const float* bias;    // [cols] or null
-  float* residual;      // [rows, cols] or null
-  float* out;           // [rows, cols]
-  int rows;
-  int cols;
-  float eps;
-};
-void layer_norm(Team& team, const Isa& isa, const LayerNormArgs& args) noexcept;
+void norm(Team& team, const Isa& isa, const NormArgs& args) noexcept;
 
 // --- embedding ---
 struct EmbeddingArgs {

@@ -4,12 +4,13 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "cpu/matmul_input.h"
 #include "cpu/ops.h"
 
 namespace tinychat {
 
 // Tiles of nearly equal size in memory of the caller's; each has its codes, then its scales, then
-// its sums.
+// its sums. `own` is the calling thread's: input_row_bytes of it.
 class TokenTiles {
  public:
   // What `memory` must hold.
@@ -21,8 +22,10 @@ class TokenTiles {
     return round_up(tokens * token_bytes(args.packing) + behind, kLineBytes);
   }
 
-  TokenTiles(std::byte* memory, const MatmulArgs& args, int max_tokens, TokenCodes layout)
+  TokenTiles(std::byte* memory, std::byte* own, const MatmulArgs& args, int max_tokens,
+             TokenCodes layout)
       : memory_(memory),
+        own_(own),
         args_(args),
         layout_(layout),
         count_((args.tokens + max_tokens - 1) / max_tokens) {}
@@ -78,7 +81,7 @@ class TokenTiles {
   void round(const Isa& isa, int tile, int t) const {
     const Place to(*this, tile);
     const Packing& packing = args_.packing;
-    const float* x = args_.x + static_cast<std::size_t>(first(tile) + t) * packing.cols;
+    const float* x = input_row(isa, args_, first(tile) + t, own_);
     const std::size_t group = static_cast<std::size_t>(packing.group);
     const auto tokens = static_cast<std::size_t>(to.tokens);
     const auto at = static_cast<std::size_t>(t);
@@ -95,6 +98,7 @@ class TokenTiles {
   }
 
   std::byte* memory_;
+  std::byte* own_;
   const MatmulArgs& args_;
   TokenCodes layout_;
   int count_;

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tinychat.errors import ArgumentError, KernelError, TinyChatError
-from tinychat.kernels import dispatch
+from tinychat.kernels import Norm, dispatch
 from tinychat.kernels.cpu import CpuOps
 from tinychat.quantize.format import BITS
 from tinychat.quantize.grid import Grid
@@ -22,19 +22,20 @@ def test_a_plan_equals_the_ops_one_by_one(native: CpuOps) -> None:
         native.pack(round_to_nearest(torch.randn((96, 96)) / 20, Grid(bits, 32))) for bits in BITS
     ]
     x, scale = torch.randn((1, 96)), torch.rand(96)
-    order = torch.randperm(96).int()
+    order, norm = torch.randperm(96).int(), Norm("rms", torch.rand(96), 1e-5)
 
     def step() -> torch.Tensor:
-        h = native.add(x, x)
+        stream = native.norm(x, norm)
         for _ in range(10):
+            h = stream
             for weight in weights:
-                h = native.matmul(native.take_columns(h, order), weight)
-            h = native.add(native.activation(h, "silu", scale), x)
-        return h
+                h = native.matmul(h, weight, norm=norm, order=order)
+            native.matmul(native.activation(h, "silu", scale), weights[0], residual=stream)
+        return stream
 
     with native.record() as plan:
         out = step()
-    assert len(plan) == 1 + 10 * (2 * len(weights) + 2)
+    assert len(plan) == 1 + 10 * (len(weights) + 2)
     for seed in range(3):
         torch.manual_seed(seed)
         x.copy_(torch.randn((1, 96)))
@@ -47,27 +48,29 @@ def test_a_plan_equals_the_ops_one_by_one(native: CpuOps) -> None:
 def test_ops_are_noted_and_not_run(native: CpuOps) -> None:
     x = torch.ones((2, 8))
     with native.record() as plan:
-        out = native.add(x, x)
+        out = native.activation(x, "relu")
         out.fill_(7)
     assert torch.equal(out, torch.full((2, 8), 7.0))
     plan.run()
-    assert torch.equal(out, torch.full((2, 8), 2.0))
+    assert torch.equal(out, x)
 
 
 def test_a_plan_keeps_its_tensors_alive(native: CpuOps) -> None:
     packed = native.pack(round_to_nearest(torch.eye(32), Grid(8, 32)))
     with native.record() as plan:
-        x = torch.full((1, 32), 3.0)
-        order, scale = torch.arange(32, dtype=torch.int32), torch.ones(32)
-        scaled = native.activation(native.add(x, x), "relu", scale)
-        out = native.matmul(native.take_columns(scaled, order), packed, torch.zeros(32))
+        x, stream = torch.full((1, 32), 3.0), torch.full((1, 32), 1.0)
+        order, scale = torch.arange(32, dtype=torch.int32), torch.full((32,), 2.0)
+        norm = Norm("layer", torch.ones(32), 1e-5, torch.full((32,), 6.0))
+        native.matmul(native.activation(x, "relu", scale), packed, torch.zeros(32), residual=stream)
+        out = native.matmul(stream, packed, norm=norm, order=order)
     kept = weakref.ref(packed.data)
-    del x, packed, order, scale, scaled
+    del x, packed, order, scale, norm
     gc.collect()
     torch.full((1, 32), 9.0)  # would take over the memory
     assert kept() is not None
     plan.run()
-    torch.testing.assert_close(out, torch.full((1, 32), 6.0), rtol=0.01, atol=0)
+    torch.testing.assert_close(stream, torch.full((1, 32), 7.0), rtol=0.01, atol=0)
+    torch.testing.assert_close(out, torch.full((1, 32), 6.0), rtol=0.01, atol=0)  # its bias
     del plan, out
     gc.collect()
     assert kept() is None
@@ -87,12 +90,12 @@ def test_the_scratch_of_a_plan_is_its_largest(native: CpuOps) -> None:
 
 def test_a_failed_recording_leaves_the_ops_usable(native: CpuOps) -> None:
     x = torch.ones((1, 4))
-    with pytest.raises(KernelError, match="y of add"), native.record() as plan:
-        native.add(x, x)
-        native.add(x, torch.ones((1, 5)))
+    with pytest.raises(KernelError, match="scale of activation"), native.record() as plan:
+        native.activation(x, "relu")
+        native.activation(x, "relu", torch.ones(5))
     with pytest.raises(KernelError, match="not recorded to its end"):
         plan.run()
-    assert torch.equal(native.add(x, x), torch.full((1, 4), 2.0))
+    assert torch.equal(native.activation(x, "relu"), x)
 
 
 def test_recordings_do_not_nest_and_take_no_packing(native: CpuOps) -> None:
@@ -152,17 +155,17 @@ def test_a_profile_counts_what_ran_and_what_was_replayed(native: CpuOps) -> None
     weight = native.pack(round_to_nearest(torch.randn((48, 64)), Grid(4, 32)))
     x = torch.randn((3, 64))
     with native.record() as plan:
-        native.matmul(native.add(x, x), weight)
-    native.add(x, x)  # not inside
+        native.matmul(native.activation(x, "relu"), weight)
+    native.activation(x, "relu")  # not inside
     with native.profile() as times:
-        native.add(x, x)
+        native.activation(x, "relu")
         for _ in range(4):
             plan.run()
         native.matmul(x[:1], weight)
         assert not times
     by_name = {time.name: time for time in times}
-    assert set(by_name) == {"add", "matmul 48 x 64, 4 bits"}
-    assert by_name["add"].calls == 5 and by_name["add"].operations == 0
+    assert set(by_name) == {"activation", "matmul 48 x 64, 4 bits"}
+    assert by_name["activation"].calls == 5 and by_name["activation"].operations == 0
     product = by_name["matmul 48 x 64, 4 bits"]
     assert product.calls == 5
     assert product.operations == (4 * 3 + 1) * 2 * 48 * 64
@@ -176,5 +179,5 @@ def test_profiles_do_not_nest_and_end_with_an_error(native: CpuOps) -> None:
     with pytest.raises(KernelError, match="do not nest"), native.profile(), native.profile():
         pass
     with native.profile() as times:
-        native.add(x, x)
+        native.activation(x, "relu")
     assert [time.calls for time in times] == [1]

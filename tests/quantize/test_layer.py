@@ -117,8 +117,8 @@ def test_the_loss_is_that_of_the_outputs(name: str, tensors: dict[str, Tensor]) 
     x = torch.cat(hidden())
     off = size = 0.0
     for role in "qkv":
-        right = exact.block.attention_norm(x) @ exact.matrices[role].weight.t()
-        wrong = view.block.attention_norm(x) @ view.matrices[role].weight.t()
+        right = exact.ops.norm(x, exact.block.attention_norm) @ exact.matrices[role].weight.t()
+        wrong = view.ops.norm(x, view.block.attention_norm) @ view.matrices[role].weight.t()
         off, size = off + float((wrong - right).square().sum()), size + float(right.square().sum())
     assert reports[0].loss == pytest.approx(off / size, rel=1e-3)
 

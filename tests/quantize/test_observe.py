@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tinychat.kernels import Norm
+from tinychat.kernels.reference import ReferenceOps
 from tinychat.nn.linear import Linear
 from tinychat.quantize.observe import Seen, Watched
 
@@ -92,8 +94,21 @@ def test_faults() -> None:
 
 
 def test_a_watched_layer_works_as_before() -> None:
-    linear, x = Linear(gaussian(7, K)), gaussian(4, K, seed=1)
+    ops = ReferenceOps()
+    linear, x = Linear(ops, gaussian(7, K)), gaussian(4, K, seed=1)
     seen: list[Tensor] = []
-    watched = Watched(linear, seen.append)
+    watched = Watched(ops, linear, seen.append)
     assert torch.equal(watched(x), linear(x)) and watched.nbytes == linear.nbytes
     assert len(seen) == 1 and seen[0] is x and not watched.native
+
+
+def test_what_is_shown_is_what_the_product_reads() -> None:
+    ops = ReferenceOps()
+    linear, x = Linear(ops, gaussian(8, K)), gaussian(4, K, seed=1)
+    norm, stream = Norm("rms", gaussian(1, K, seed=2)[0], 1e-5), gaussian(4, 8, seed=3)
+    seen: list[Tensor] = []
+    watched = Watched(ops, linear, seen.append)
+    assert torch.equal(watched(x, norm=norm, gate="relu"), linear(x, norm=norm, gate="relu"))
+    expected = linear(x, norm=norm, residual=stream.clone())
+    assert torch.equal(watched(x, norm=norm, residual=stream), expected)
+    assert all(torch.equal(shown, ops.norm(x, norm)) for shown in seen) and len(seen) == 2

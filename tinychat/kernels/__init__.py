@@ -47,6 +47,24 @@ class PackedWeight:
         return self.data.numel()
 
 
+@dataclass
+class Norm:
+    """A normalization over the last axis: "rms" is x / sqrt(mean(x²) + eps) · weight, "layer" is
+    (x - mean) / sqrt(var + eps) · weight + bias.
+
+    Attributes:
+        kind: which of the two.
+        weight: [C] float32.
+        eps: what keeps an empty row finite.
+        bias: [C] float32; of a layer norm alone.
+    """
+
+    kind: Literal["rms", "layer"]
+    weight: Tensor
+    eps: float
+    bias: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class AttentionShape:
     """What attention needs to know beside its tensors.
@@ -194,50 +212,23 @@ class Ops(ABC):
         """
 
     @abstractmethod
-    def rms_norm(
-        self, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None = None
-    ) -> Tensor:
-        """x / sqrt(mean(x²) + eps) · weight, over the last axis.
-
-        Args:
-            x: [T, C]. With `residual`, the branch to add.
-            weight: [C] float32.
-            residual: [T, C]; if given it is changed in place, residual += x, and the sum is what
-                is normalized.
-        Returns: [T, C].
-        """
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        """Normalize the rows of x [T, C]. Returns [T, C]."""
 
     @abstractmethod
-    def layer_norm(
+    def matmul(
         self,
         x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        eps: float,
+        weight: PackedWeight,
+        bias: Tensor | None = None,
+        *,
+        norm: Norm | None = None,
+        order: Tensor | None = None,
+        gate: Activation | None = None,
         residual: Tensor | None = None,
     ) -> Tensor:
-        """(x - mean) / sqrt(var + eps) · weight + bias, over the last axis; `residual` as in
-        `rms_norm`.
-        """
-
-    @abstractmethod
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
-        """x + y, both [T, C]."""
-
-    @abstractmethod
-    def take_columns(self, x: Tensor, order: Tensor) -> Tensor:
-        """x[:, order]: the inputs of a weight whose columns stand in another order (act-order).
-
-        Args:
-            x: [T, K].
-            order: [K] int32, each in 0..K-1 (checked once, by whoever read the weight). What is
-                outside gives wrong columns on the CPU, but never reads outside of x.
-        Returns: [T, K].
-        """
-
-    @abstractmethod
-    def matmul(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
-        """Multiply activations by a packed weight: x @ dequantize(weight).T + bias.
+        """Multiply activations by a packed weight: x @ dequantize(weight).T + bias, with what comes
+        right before and right after it in a decoder.
 
         The CPU rounds x to int8 with one scale per row and group of inputs, sums in int32 inside a
         group and in float32 across groups.
@@ -246,7 +237,14 @@ class Ops(ABC):
             x: [T, K].
             weight: [N, K], from this object's `pack`.
             bias: [N] float32.
-        Returns: [T, N].
+            norm: x is normalized first.
+            order: [K] int32, each in 0..K-1 (checked once, by whoever read the weight): then
+                x = x[:, order], the inputs of a weight whose columns stand in another order
+                (act-order). What is outside gives wrong columns on the CPU, but never reads outside
+                of x.
+            gate: the result [T, N] becomes act(its first half) · its second half, [T, N / 2].
+            residual: [T, N], changed in place, residual += result; not with a gate.
+        Returns: [T, N], or [T, N / 2] with a gate; `residual` itself where there is one.
         """
 
     @abstractmethod

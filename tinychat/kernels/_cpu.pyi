@@ -23,6 +23,10 @@ class Activation:
     gelu_tanh: ClassVar[Activation]
     relu: ClassVar[Activation]
 
+class NormKind:
+    rms: ClassVar[NormKind]
+    layer: ClassVar[NormKind]
+
 def prefer_large_pages(memory: int, bytes: int) -> None:
     """Ask for large pages behind memory that is not written yet; advice only."""
 
@@ -54,13 +58,15 @@ class Context:
     def int8_rate(self, repeats: int) -> float:
         """Int8 multiplications and additions from registers by all threads, in 10^9 a second."""
 
-    # --- add ---
-    def add(self, x: int, y: int, out: int, n: int) -> None: ...
-
     # --- matmul ---
     def matmul(
         self,
         x: int,
+        norm: NormKind,
+        norm_weight: int,
+        norm_bias: int,
+        eps: float,
+        order: int,
         weight: int,
         bias: int,
         out: int,
@@ -69,10 +75,10 @@ class Context:
         rows: int,
         cols: int,
         group: int,
-    ) -> None: ...
-
-    # --- take_columns ---
-    def take_columns(self, x: int, order: int, out: int, rows: int, cols: int) -> None: ...
+        gate: Activation | None,
+        add: bool,
+    ) -> None:
+        """No norm where `norm_weight` is 0."""
 
     # --- pack ---
     def pack(
@@ -142,19 +148,16 @@ class Context:
     def unpack_awq(self, words: int, codes: int, inputs: int, words_per_input: int) -> None: ...
 
     # --- norm ---
-    def rms_norm(
-        self, x: int, weight: int, residual: int, out: int, rows: int, cols: int, eps: float
-    ) -> None: ...
-    def layer_norm(
+    def norm(
         self,
         x: int,
+        kind: NormKind,
         weight: int,
         bias: int,
-        residual: int,
+        eps: float,
         out: int,
         rows: int,
         cols: int,
-        eps: float,
     ) -> None: ...
 
     # --- embedding ---

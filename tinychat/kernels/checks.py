@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tinychat.errors import KernelError
-from tinychat.kernels import Activation, AttentionShape, PackedWeight, SamplingRule
+from tinychat.kernels import Activation, AttentionShape, Norm, PackedWeight, SamplingRule
 from tinychat.kernels.rows import row_width
 from tinychat.quantize.format import BITS
 
@@ -77,29 +77,18 @@ def embedding(ids: Tensor, table: Tensor, device: str | None = None) -> None:
     check(table, "table of embedding", (None, None), FLOATS, device)
 
 
-def norm(
-    op: str,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    device: str | None = None,
-) -> None:
-    """For `rms_norm` and `layer_norm`."""
+def norm(x: Tensor, norm: Norm, device: str | None = None, op: str = "norm") -> None:
+    """For `norm`, and for the op that has one inside."""
     device = device or x.device.type
     check(x, f"x of {op}", (None, None), device=device)
-    check(weight, f"weight of {op}", (x.shape[1],), device=device)
-    if bias is not None:
-        check(bias, f"bias of {op}", (x.shape[1],), device=device)
-    if residual is not None:
-        check(residual, f"residual of {op}", tuple(x.shape), device=device)
-
-
-def add(x: Tensor, y: Tensor, device: str | None = None) -> None:
-    """For `add`."""
-    device = device or x.device.type
-    check(x, "x of add", (None, None), device=device)
-    check(y, "y of add", tuple(x.shape), device=device)
+    if norm.kind not in ("rms", "layer"):
+        raise KernelError(f"norm of {op} is {norm.kind!r}, expected rms or layer")
+    owner = op if op == "norm" else f"norm of {op}"
+    check(norm.weight, f"weight of {owner}", (x.shape[1],), device=device)
+    if norm.bias is not None:
+        if norm.kind == "rms":
+            raise KernelError(f"bias of {owner}: an rms norm has none")
+        check(norm.bias, f"bias of {owner}", (x.shape[1],), device=device)
 
 
 def bits(bits: int) -> None:
@@ -140,20 +129,34 @@ def unpack_awq(words: Tensor, device: str | None = None) -> None:
     check(words, "words of unpack_awq", (None, None), INT32, device or words.device.type)
 
 
-def take_columns(x: Tensor, order: Tensor, device: str | None = None) -> None:
-    """For `take_columns`."""
-    device = device or x.device.type
-    check(x, "x of take_columns", (None, None), device=device)
-    check(order, "order of take_columns", (x.shape[1],), INT32, device)
-
-
-def matmul(x: Tensor, weight: PackedWeight, bias: Tensor | None, device: str | None = None) -> None:
-    """For `matmul`."""
+def matmul(
+    x: Tensor,
+    weight: PackedWeight,
+    bias: Tensor | None,
+    before: Norm | None,
+    order: Tensor | None,
+    gate: str | None,
+    residual: Tensor | None,
+    device: str | None = None,
+) -> None:
+    """For `matmul`; `before` is its norm."""
     device = device or x.device.type
     outputs, inputs = weight.shape
     check(x, "x of matmul", (None, inputs), device=device)
     if bias is not None:
         check(bias, "bias of matmul", (outputs,), device=device)
+    if before is not None:
+        norm(x, before, device, "matmul")
+    if order is not None:
+        check(order, "order of matmul", (inputs,), INT32, device)
+    if gate is not None:
+        known(gate, "gate of matmul")
+        if outputs % 2:
+            raise KernelError(f"weight of matmul has {outputs} rows, expected an even number")
+        if residual is not None:
+            raise KernelError("residual of matmul: not with a gate")
+    if residual is not None:
+        check(residual, "residual of matmul", (x.shape[0], outputs), device=device)
 
 
 def attention(
@@ -212,14 +215,19 @@ def attention(
         check(alibi, "alibi of attention", (heads,), FLOAT32, device)
 
 
+def known(kind: str, name: str) -> None:
+    """Refuse what is no activation."""
+    if kind not in get_args(Activation):
+        kinds = ", ".join(get_args(Activation))
+        raise KernelError(f"{name} is {kind!r}, expected one of {kinds}")
+
+
 def activation(
     op: str, x: Tensor, kind: str, scale: Tensor | None = None, device: str | None = None
 ) -> None:
     """For `activation`, and for `gated_activation`, which has no scale."""
     device = device or x.device.type
-    if kind not in get_args(Activation):
-        known = ", ".join(get_args(Activation))
-        raise KernelError(f"kind of {op} is {kind!r}, expected one of {known}")
+    known(kind, f"kind of {op}")
     check(x, f"x of {op}", (None, None), device=device)
     if scale is not None:
         check(scale, f"scale of {op}", (x.shape[1],), device=device)

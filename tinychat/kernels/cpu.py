@@ -19,6 +19,7 @@ from tinychat.errors import ArgumentError, KernelError
 from tinychat.kernels import (
     Activation,
     AttentionShape,
+    Norm,
     Ops,
     OpTime,
     PackedWeight,
@@ -44,11 +45,23 @@ _ACTIVATIONS = {
     "gelu_tanh": _cpu.Activation.gelu_tanh,
     "relu": _cpu.Activation.relu,
 }
+_NORMS = {"rms": _cpu.NormKind.rms, "layer": _cpu.NormKind.layer}
 
 
 def _optional(tensor: Tensor | None) -> int:
     """The address, or null."""
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def _norm_arguments(norm: Norm | None) -> tuple[_cpu.NormKind, int, int, float]:
+    """Kind, weight, bias and eps; a null weight for none."""
+    if norm is None:
+        return _cpu.NormKind.rms, 0, 0, 0.0
+    return _NORMS[norm.kind], norm.weight.data_ptr(), _optional(norm.bias), norm.eps
+
+
+def _norm_tensors(norm: Norm | None) -> tuple[Tensor | None, ...]:
+    return () if norm is None else (norm.weight, norm.bias)
 
 
 class Plan:
@@ -322,77 +335,50 @@ class CpuOps(Ops):
         self._context.unpack_awq(words.data_ptr(), codes.data_ptr(), inputs, width)
         return codes
 
-    # --- add ---
-
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
-        checks.add(x, y, "cpu")
-        out = self._new(*x.shape)
-        self._context.add(x.data_ptr(), y.data_ptr(), out.data_ptr(), out.numel())
-        self._keep(x, y, out)
-        return out
-
     # --- matmul ---
 
-    def matmul(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
-        checks.matmul(x, weight, bias, "cpu")
+    def matmul(
+        self,
+        x: Tensor,
+        weight: PackedWeight,
+        bias: Tensor | None = None,
+        *,
+        norm: Norm | None = None,
+        order: Tensor | None = None,
+        gate: Activation | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        checks.matmul(x, weight, bias, norm, order, gate, residual, "cpu")
         packing = self._packing(weight.bits, weight.shape, weight.group_size)
         packed = (_cpu.packed_bytes(*packing),)
         weight_at = address(weight.data, "packed weight of matmul", packed, (torch.uint8,))
         tokens, outputs = x.shape[0], weight.shape[0]
-        out = self._new(tokens, outputs)
+        out = residual
+        if out is None:
+            out = self._new(tokens, outputs // 2 if gate else outputs)
         self._context.matmul(
-            x.data_ptr(), weight_at, _optional(bias), out.data_ptr(), tokens, *packing
+            x.data_ptr(),
+            *_norm_arguments(norm),
+            _optional(order),
+            weight_at,
+            _optional(bias),
+            out.data_ptr(),
+            tokens,
+            *packing,
+            gate=None if gate is None else _ACTIVATIONS[gate],
+            add=residual is not None,
         )
-        self._keep(x, weight.data, bias, out)
-        return out
-
-    # --- take_columns ---
-
-    def take_columns(self, x: Tensor, order: Tensor) -> Tensor:
-        checks.take_columns(x, order, "cpu")
-        rows, cols = x.shape
-        out = self._new(rows, cols)
-        self._context.take_columns(x.data_ptr(), order.data_ptr(), out.data_ptr(), rows, cols)
-        self._keep(x, order, out)
+        self._keep(x, *_norm_tensors(norm), order, weight.data, bias, out)
         return out
 
     # --- norm ---
 
-    def rms_norm(
-        self, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None = None
-    ) -> Tensor:
-        checks.norm("rms_norm", x, weight, None, residual, "cpu")
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        checks.norm(x, norm, "cpu")
         rows, cols = x.shape
         out = self._new(rows, cols)
-        residual_at = _optional(residual)
-        self._context.rms_norm(
-            x.data_ptr(), weight.data_ptr(), residual_at, out.data_ptr(), rows, cols, eps
-        )
-        self._keep(x, weight, residual, out)
-        return out
-
-    def layer_norm(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        eps: float,
-        residual: Tensor | None = None,
-    ) -> Tensor:
-        checks.norm("layer_norm", x, weight, bias, residual, "cpu")
-        rows, cols = x.shape
-        out = self._new(rows, cols)
-        self._context.layer_norm(
-            x.data_ptr(),
-            weight.data_ptr(),
-            _optional(bias),
-            _optional(residual),
-            out.data_ptr(),
-            rows,
-            cols,
-            eps,
-        )
-        self._keep(x, weight, bias, residual, out)
+        self._context.norm(x.data_ptr(), *_norm_arguments(norm), out.data_ptr(), rows, cols)
+        self._keep(x, *_norm_tensors(norm), out)
         return out
 
     # --- embedding ---

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tinychat.kernels import Activation, AttentionShape, Ops, PackedWeight, SamplingRule, checks
+from tinychat.kernels import (
+    Activation,
+    AttentionShape,
+    Norm,
+    Ops,
+    PackedWeight,
+    SamplingRule,
+    checks,
+)
 from tinychat.kernels.rows import from_rows, to_rows
 from tinychat.quantize.awq_format import unpack_awq
 from tinychat.quantize.format import LowBitWeight, concatenate, dequantize
@@ -66,40 +74,34 @@ class ReferenceOps(Ops):
         checks.embedding(ids, table)
         return table[ids.long()].float()
 
-    def rms_norm(
-        self, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None = None
-    ) -> Tensor:
-        checks.norm("rms_norm", x, weight, None, residual)
-        if residual is not None:
-            x = residual.add_(x)
-        return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps) * weight
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        checks.norm(x, norm)
+        if norm.kind == "rms":
+            return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + norm.eps) * norm.weight
+        centered = x - x.mean(dim=-1, keepdim=True)
+        normal = centered * torch.rsqrt(centered.square().mean(dim=-1, keepdim=True) + norm.eps)
+        return normal * norm.weight if norm.bias is None else normal * norm.weight + norm.bias
 
-    def layer_norm(
+    def matmul(
         self,
         x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        eps: float,
+        weight: PackedWeight,
+        bias: Tensor | None = None,
+        *,
+        norm: Norm | None = None,
+        order: Tensor | None = None,
+        gate: Activation | None = None,
         residual: Tensor | None = None,
     ) -> Tensor:
-        checks.norm("layer_norm", x, weight, bias, residual)
-        if residual is not None:
-            x = residual.add_(x)
-        centered = x - x.mean(dim=-1, keepdim=True)
-        normal = centered * torch.rsqrt(centered.square().mean(dim=-1, keepdim=True) + eps)
-        return normal * weight if bias is None else normal * weight + bias
-
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
-        checks.add(x, y)
-        return x + y
-
-    def take_columns(self, x: Tensor, order: Tensor) -> Tensor:
-        checks.take_columns(x, order)
-        return x[:, order.long()]
-
-    def matmul(self, x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
-        checks.matmul(x, weight, bias)
-        return functional.linear(x, dequantize(self.unpack(weight)), bias)
+        checks.matmul(x, weight, bias, norm, order, gate, residual)
+        if norm is not None:
+            x = self.norm(x, norm)
+        if order is not None:
+            x = x[:, order.long()]
+        out = functional.linear(x, dequantize(self.unpack(weight)), bias)
+        if gate is not None:
+            out = self.gated_activation(out, gate)
+        return out if residual is None else residual.add_(out)
 
     def attention(
         self,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tinychat.kernels import AttentionShape, Ops
+from tinychat.kernels import AttentionShape, Norm, Ops
 from tinychat.nn.linear import AnyLinear
 
 
@@ -42,10 +42,13 @@ class Attention:
         self.ops, self.qkv, self.out = ops, qkv, out
         self.shape, self.positions = shape, positions
 
-    def __call__(self, x: Tensor, start: Tensor, cache: tuple[Tensor, Tensor]) -> Tensor:
+    def heads(
+        self, x: Tensor, norm: Norm | None, start: Tensor, cache: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """x [T, C], normalized first, -> what `out` reads, [T, H·D]."""
         keys, values = cache
-        heads = self.ops.attention(
-            self.qkv(x),
+        return self.ops.attention(
+            self.qkv(x, norm=norm),
             keys,
             values,
             start,
@@ -53,7 +56,6 @@ class Attention:
             self.positions.rope,
             self.positions.alibi,
         )
-        return self.out(heads)
 
     @property
     def linears(self) -> tuple[AnyLinear, ...]:

@@ -1,7 +1,7 @@
 """The decoder: the only forward pass, for every family.
 
-The residual stream is float32. A branch's output is not added where it is made: it is handed to
-the next norm, which adds it to the stream and normalizes the sum in one pass.
+The residual stream is float32. Every branch begins with a product that normalizes the stream on its
+way in, and ends with one that adds its result to it: four products and an attention make a block.
 """
 
 from __future__ import annotations
@@ -12,58 +12,37 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tinychat.cache import KVCache
-from tinychat.kernels import Ops
+from tinychat.kernels import Norm, Ops
 from tinychat.nn.attention import Attention
 from tinychat.nn.linear import AnyLinear
 from tinychat.nn.mlp import MLP, GatedMLP
-from tinychat.nn.norm import Norm
 
 LayerCache = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class SequentialBlock:
-    """stream += attention(norm(stream)); stream += mlp(norm(stream))."""
+class Block:
+    """stream += attention(norm(stream)); stream += mlp(norm'(stream)).
+
+    Attributes:
+        parallel: both branches read the stream as it was before the block (Falcon).
+    """
 
     attention_norm: Norm
     attention: Attention
     mlp_norm: Norm
     mlp: GatedMLP | MLP
+    parallel: bool = False
 
-    def __call__(
-        self, stream: Tensor, branch: Tensor | None, start: Tensor, cache: LayerCache
-    ) -> Tensor:
-        x = normalize(self.attention_norm, stream, branch)
-        x = self.mlp_norm(self.attention(x, start, cache), stream)
-        return self.mlp(x)
-
-
-@dataclass(frozen=True)
-class ParallelBlock:
-    """stream += attention(norm(stream)) + mlp(norm'(stream)); `mlp_norm` None shares the
-    attention's norm.
-    """
-
-    ops: Ops
-    attention_norm: Norm
-    attention: Attention
-    mlp_norm: Norm | None
-    mlp: GatedMLP | MLP
-
-    def __call__(
-        self, stream: Tensor, branch: Tensor | None, start: Tensor, cache: LayerCache
-    ) -> Tensor:
-        x = normalize(self.attention_norm, stream, branch)
-        y = self.mlp_norm(stream) if self.mlp_norm else x
-        return self.ops.add(self.attention(x, start, cache), self.mlp(y))
-
-
-Block = SequentialBlock | ParallelBlock
-
-
-def normalize(norm: Norm, stream: Tensor, branch: Tensor | None) -> Tensor:
-    """norm(stream), after the pending branch, if there is one, has been added to it."""
-    return norm(stream) if branch is None else norm(branch, stream)
+    def __call__(self, stream: Tensor, start: Tensor, cache: LayerCache) -> None:
+        """Change stream [T, C] in place; the rest as for `Decoder.hidden`."""
+        heads = self.attention.heads(stream, self.attention_norm, start, cache)
+        if not self.parallel:
+            self.attention.out(heads, residual=stream)
+        inner = self.mlp.inner(stream, self.mlp_norm)
+        if self.parallel:
+            self.attention.out(heads, residual=stream)
+        self.mlp.down(inner, residual=stream)
 
 
 class Decoder:
@@ -113,10 +92,9 @@ class Decoder:
         Returns: [T, C] float32, after the final norm.
         """
         stream = self.ops.embedding(ids, self.embedding)
-        branch: Tensor | None = None
         for index, block in enumerate(self.blocks):
-            branch = block(stream, branch, start, cache.layer(index))
-        return normalize(self.norm, stream, branch)
+            block(stream, start, cache.layer(index))
+        return self.ops.norm(stream, self.norm)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[T, C] hidden states -> [T, V] float32."""

@@ -10,15 +10,32 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tinychat.kernels import Ops, PackedWeight
+from tinychat.kernels import Activation, Norm, Ops, PackedWeight
 
 
 class AnyLinear(Protocol):
-    """What the decoder calls: [T, K] float32 -> [T, N] float32."""
+    """What the decoder calls. A product comes with what stands right before and right after it,
+    because kernels do all of that in one pass; see `Ops.matmul`.
+    """
 
     native: bool  # runs through `Ops` alone, so that a decode step can be recorded
 
-    def __call__(self, x: Tensor) -> Tensor: ...
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        norm: Norm | None = None,
+        gate: Activation | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        """[T, K] float32 -> [T, N] float32.
+
+        Args:
+            norm: x is normalized first.
+            gate: the result becomes act(its first half) · its second half, [T, N / 2].
+            residual: [T, N], to which the result is added in place; it is what is returned.
+        """
+        ...
 
     @property
     def nbytes(self) -> int:
@@ -26,18 +43,43 @@ class AnyLinear(Protocol):
         ...
 
 
-class Linear:
+class _TorchLinear:
+    """What torch multiplies: norm, product, gate and sum one after the other."""
+
+    native = False  # torch's ops cannot be recorded
+
+    def __init__(self, ops: Ops) -> None:
+        self.ops = ops
+
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        norm: Norm | None = None,
+        gate: Activation | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        out = self.product(x if norm is None else self.ops.norm(x, norm))
+        if gate is not None:
+            out = self.ops.gated_activation(out, gate)
+        return out if residual is None else residual.add_(out)
+
+    def product(self, x: Tensor) -> Tensor:
+        """[T, K] -> [T, N]."""
+        raise NotImplementedError
+
+
+class Linear(_TorchLinear):
     """A float weight [N, K], multiplied by torch in the weight's own dtype: the honest
     full-precision baseline.
     """
 
-    native = False
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+    def __init__(self, ops: Ops, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__(ops)
         self.weight = weight
         self.bias = None if bias is None else bias.to(weight.dtype)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def product(self, x: Tensor) -> Tensor:
         out = torch.nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
         return out.to(torch.float32)
 
@@ -46,7 +88,7 @@ class Linear:
         return self.weight.numel() * self.weight.element_size()
 
 
-class StackedLinear:
+class StackedLinear(_TorchLinear):
     """Several layers over one input, their outputs side by side.
 
     Float parts stay where they are, in the mapped file: joining them into one matrix would be a
@@ -54,12 +96,11 @@ class StackedLinear:
     their rows.
     """
 
-    native = False  # torch.cat cannot be recorded
-
-    def __init__(self, parts: Sequence[AnyLinear]) -> None:
+    def __init__(self, ops: Ops, parts: Sequence[AnyLinear]) -> None:
+        super().__init__(ops)
         self.parts = parts
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def product(self, x: Tensor) -> Tensor:
         return torch.cat([part(x) for part in self.parts], dim=-1)
 
     @property
@@ -87,10 +128,17 @@ class LinearLowBit:
         self.ops, self.weight, self.order = ops, weight, order
         self.bias = None if bias is None else bias.to(torch.float32)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.order is not None:
-            x = self.ops.take_columns(x, self.order)
-        return self.ops.matmul(x, self.weight, self.bias)
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        norm: Norm | None = None,
+        gate: Activation | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        return self.ops.matmul(
+            x, self.weight, self.bias, norm=norm, order=self.order, gate=gate, residual=residual
+        )
 
     @property
     def nbytes(self) -> int:

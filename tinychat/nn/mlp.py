@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tinychat.kernels import Activation, Ops
+from tinychat.kernels import Activation, Norm, Ops
 from tinychat.nn.linear import AnyLinear
 
 
 class GatedMLP:
     """down(act(gate(x)) · up(x)), with gate and up in one matrix [2F, C]."""
 
-    def __init__(
-        self, ops: Ops, gate_up: AnyLinear, down: AnyLinear, activation: Activation
-    ) -> None:
-        self.ops, self.gate_up, self.down, self.activation = ops, gate_up, down, activation
+    def __init__(self, gate_up: AnyLinear, down: AnyLinear, activation: Activation) -> None:
+        self.gate_up, self.down, self.activation = gate_up, down, activation
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.down(self.ops.gated_activation(self.gate_up(x), self.activation))
+    def inner(self, x: Tensor, norm: Norm | None = None) -> Tensor:
+        """x [T, C], normalized first, -> what `down` reads, [T, F]."""
+        return self.gate_up(x, norm=norm, gate=self.activation)
 
     @property
     def linears(self) -> tuple[AnyLinear, ...]:
@@ -38,8 +37,9 @@ class MLP:
         self.ops, self.up, self.down, self.activation = ops, up, down, activation
         self.scale = scale
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.down(self.ops.activation(self.up(x), self.activation, self.scale))
+    def inner(self, x: Tensor, norm: Norm | None = None) -> Tensor:
+        """x [T, C], normalized first, -> what `down` reads, [T, F]."""
+        return self.ops.activation(self.up(x, norm=norm), self.activation, self.scale)
 
     @property
     def linears(self) -> tuple[AnyLinear, ...]:

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from tinychat.config import ModelConfig
+from tinychat.kernels import Norm
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.loader import Loader, Source, grouped_rows, join_biases
 from tinychat.nn.attention import PositionTables
-from tinychat.nn.decoder import Block, ParallelBlock
+from tinychat.nn.decoder import Block
 from tinychat.nn.linear import AnyLinear, Linear, StackedLinear
 from tinychat.nn.mlp import MLP, GatedMLP
-from tinychat.nn.norm import LayerNorm, Norm, RMSNorm
 from tinychat.quantize.observe import Seen, Watched
 
 QKV = ("q", "k", "v", "qkv")
@@ -114,7 +114,7 @@ class BlockView:
                 matrix.linear.bias = matrix.linear.bias.to(device, copy=True)
         for norm in self._norms().values():
             norm.weight = norm.weight.to(device, copy=True)
-            if isinstance(norm, LayerNorm) and norm.bias is not None:
+            if norm.bias is not None:
                 norm.bias = norm.bias.to(device, copy=True)
         mlp = self.block.mlp
         if isinstance(mlp, MLP) and mlp.scale is not None:
@@ -149,12 +149,16 @@ class BlockView:
             yield matrix("up", mlp.up)
         yield matrix("down", mlp.down)
 
-    def _norms(self) -> dict[str, RMSNorm | LayerNorm]:
-        norms: dict[str, Norm | None] = {
-            "attention_norm": self.block.attention_norm,
-            "mlp_norm": self.block.mlp_norm,
-        }
-        return {k: n for k, n in norms.items() if isinstance(n, (RMSNorm, LayerNorm))}
+    @property
+    def _shared_norm(self) -> bool:
+        """Whether both branches read what one norm gives."""
+        return self.block.mlp_norm is self.block.attention_norm
+
+    def _norms(self) -> dict[str, Norm]:
+        norms = {"attention_norm": self.block.attention_norm}
+        if not self._shared_norm:
+            norms["mlp_norm"] = self.block.mlp_norm
+        return norms
 
     def groups(self) -> list[Group]:
         """The groups, in the order of the flow of data."""
@@ -162,8 +166,7 @@ class BlockView:
         qkv = [matrices[role] for role in QKV if role in matrices]
         ups = [matrices[role] for role in UPS if role in matrices]
         attention_norm = self._into_norm(norms["attention_norm"])
-        shared = isinstance(self.block, ParallelBlock) and self.block.mlp_norm is None
-        if shared:
+        if self._shared_norm:
             first = [Group("attention", (*qkv, *ups), self._both_pieces, attention_norm)]
         else:
             mlp_norm = self._into_norm(norms["mlp_norm"])
@@ -180,8 +183,8 @@ class BlockView:
     def __call__(self, hidden: Tensor) -> Tensor:
         """[T, C] before the block -> [T, C] after it, for one sequence."""
         stream = hidden.clone()
-        branch = self.block(stream, None, self._start(), self._cache(len(hidden)))
-        return stream.add_(branch)
+        self.block(stream, self._start(), self._cache(len(hidden)))
+        return stream
 
     def observe(
         self, hidden: list[Tensor], kept: set[int], seen: dict[str, Seen], advance: bool = True
@@ -200,7 +203,7 @@ class BlockView:
 
         linears = (attention.qkv, attention.out, mlp.linears[0], mlp.down)
         watched = [
-            Watched(linear, shower(key)) if key in seen else linear
+            Watched(self.ops, linear, shower(key)) if key in seen else linear
             for linear, key in zip(linears, INPUTS, strict=True)
         ]
         self._set_linears(watched)
@@ -271,7 +274,7 @@ class BlockView:
     # --- what takes up a scale
 
     @staticmethod
-    def _into_norm(norm: RMSNorm | LayerNorm) -> Callable[[Tensor], Tensor]:
+    def _into_norm(norm: Norm) -> Callable[[Tensor], Tensor]:
         def absorb(scales: Tensor) -> Tensor:
             # Norms are stored in float16, so the scales are those that give it a float16 weight:
             # then nothing is lost by folding.
@@ -281,7 +284,7 @@ class BlockView:
             if bool(lost.any()):  # beyond float16: stored as it is
                 norm.weight = old / scales
             exact = torch.where(norm.weight == 0, scales, old / norm.weight)
-            if isinstance(norm, LayerNorm) and norm.bias is not None:
+            if norm.bias is not None:
                 norm.bias = norm.bias / exact
             return exact
 
@@ -330,7 +333,7 @@ class BlockView:
         out = {}
         for role, norm in self._norms().items():
             out[f"{self.names[role]}.weight"] = norm.weight
-            if isinstance(norm, LayerNorm) and norm.bias is not None:
+            if norm.bias is not None:
                 out[f"{self.names[role]}.bias"] = norm.bias
         for matrix in self.matrices.values():
             if matrix.linear.bias is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from tinychat.kernels import Activation, Norm, Ops
 from tinychat.nn.linear import AnyLinear
 
 
@@ -102,13 +103,23 @@ class Seen:
 class Watched:
     """A linear layer that shows its inputs to somebody before it works as before."""
 
-    def __init__(self, linear: AnyLinear, show: Callable[[Tensor], None]) -> None:
-        self.linear, self.show = linear, show
-        self.native = False
+    native = False
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __init__(self, ops: Ops, linear: AnyLinear, show: Callable[[Tensor], None]) -> None:
+        self.ops, self.linear, self.show = ops, linear, show
+
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        norm: Norm | None = None,
+        gate: Activation | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        if norm is not None:
+            x = self.ops.norm(x, norm)
         self.show(x)
-        return self.linear(x)
+        return self.linear(x, gate=gate, residual=residual)
 
     @property
     def nbytes(self) -> int:
