@@ -28,6 +28,14 @@ OpLabel label_of(const MatmulArgs& args) {
           static_cast<double>(p.bytes()), 2.0 * args.tokens * p.rows * p.cols};
 }
 
+OpLabel label_of(const RefineArgs& args) {
+  const Packing& p = args.packing;
+  const double tiles = static_cast<double>(args.tokens) * args.chosen();
+  return {"refine " + std::to_string(p.rows) + " x " + std::to_string(p.cols) + ", " +
+              std::to_string(p.bits) + " bits",
+          tiles * static_cast<double>(p.tile_bytes()), 2.0 * tiles * kTileRows * p.cols};
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, module) {
@@ -111,6 +119,22 @@ PYBIND11_MODULE(_cpu, module) {
       },
       "x"_a, "norm"_a, "norm_weight"_a, "norm_bias"_a, "eps"_a, "order"_a, "weight"_a, "bias"_a,
       "out"_a, "tokens"_a, "bits"_a, "rows"_a, "cols"_a, "group"_a, "gate"_a, "add"_a, no_gil);
+
+  // --- refine ---
+  context.def(
+      "refine",
+      [](Context& c, Address logits, Address x, Address weight, int tokens, int tiles, int bits,
+         int rows, int cols, int group) {
+        const RefineArgs args{at<float>(logits),
+                              at<const float>(x),
+                              at<const std::uint8_t>(weight),
+                              tokens,
+                              tiles,
+                              {bits, rows, cols, group}};
+        c.submit(label_of(args), refine, args, refine_scratch_bytes(args, c.threads()));
+      },
+      "logits"_a, "x"_a, "weight"_a, "tokens"_a, "tiles"_a, "bits"_a, "rows"_a, "cols"_a, "group"_a,
+      no_gil);
 
   // --- pack ---
   module.attr("TILE_ROWS") = kTileRows;

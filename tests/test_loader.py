@@ -20,6 +20,7 @@ from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.loader import describe, grouped_rows, load_model
 from tinychat.memory import weight_bytes
+from tinychat.nn.head import REFINED_FROM, RefinedHead
 from tinychat.nn.linear import Linear, LinearLowBit, StackedLinear
 from tinychat.quantize.awq_format import to_awq_gemm
 from tinychat.quantize.format import LowBitWeight, dequantize
@@ -247,6 +248,66 @@ def test_rounding_at_load(bits: int) -> None:
     assert torch.equal(dequantize(OPS.unpack(down.weight)), expected)
 
 
+@pytest.mark.parametrize("kind", ["reference", "cpu"])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    ("vocabulary", "weights", "lm_head", "form"),
+    [
+        (REFINED_FROM, "int4", "auto", "int4+4 g128"),
+        (REFINED_FROM, "int8", "auto", "int4+4 g128"),
+        (REFINED_FROM - 1, "int4", "auto", "int8 g128"),
+        (REFINED_FROM, "auto", "auto", "float32"),
+        (REFINED_FROM, "bf16", "auto", "bfloat16"),
+        (REFINED_FROM, "int4", "int8", "int8 g128"),
+        (REFINED_FROM, "int4", "fp16", "float32"),
+        (131, "int4", "int4+4", "int4+4 g128"),
+        (131, "auto", "int4+4", "int4+4 g128"),
+    ],
+)
+def test_forms_of_a_head(
+    vocabulary: int, weights: str, lm_head: str, form: str, tied: bool, kind: str
+) -> None:
+    ops = OPS if kind == "reference" else CpuOps(threads=1)
+    config = parse_config({**LLAMA, "vocab_size": vocabulary, "tie_word_embeddings": tied})
+    state = tensors(config)
+    options = {"weights": weights, "lm_head": lm_head}
+    model, summary = load_model(StateDict(state), config, ops, 64, **options)
+    assert summary.head == form
+    if isinstance(model.head, RefinedHead):
+        coarse, fine = model.head.coarse, model.head.fine
+        both = sum(dequantize(ops.unpack(part.weight)) for part in (coarse, fine))
+        matrix = state["model.embed_tokens.weight" if tied else "lm_head.weight"]
+        assert (both - matrix).norm() < 0.008 * matrix.norm()  # int8: 0.006
+        unread = fine.nbytes // 2 if vocabulary == REFINED_FROM else 0
+        assert model.head.nbytes == coarse.nbytes + fine.nbytes - unread
+        if kind == "cpu" and weights != "auto":
+            estimate = weight_bytes(config, weights, lm_head)
+            assert estimate == pytest.approx(model.nbytes + unread, rel=0.05)
+    ops.close()
+
+
+def test_a_bias_goes_to_the_coarse_part() -> None:
+    """And a head in two stages is as good as an int8 one."""
+    config = parse_config(LLAMA)
+    state = tensors(config)
+    state["lm_head.bias"] = torch.randn(config.vocab_size)
+    x = torch.randn(3, config.hidden_size)
+    model, _ = load_model(StateDict(state), config, OPS, 64, lm_head="int4+4")
+    assert isinstance(model.head, RefinedHead)
+    assert model.head.coarse.bias is not None and model.head.fine.bias is None
+    expected = x @ state["lm_head.weight"].T + state["lm_head.bias"]
+    assert (model.logits(x) - expected).norm() < 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize("lm_head", ["int8", "int4+4"])
+def test_a_head_that_is_not_finite(lm_head: str) -> None:
+    config = parse_config(LLAMA)
+    state = tensors(config)
+    state["lm_head.weight"][77, 7] = float("nan")
+    with pytest.raises(CheckpointError, match="lm_head has weights that are NaN, infinite"):
+        load_model(StateDict(state), config, OPS, 64, lm_head=lm_head)
+
+
 Tensors = dict[str, Tensor]
 
 
@@ -368,9 +429,10 @@ def test_grouped_rows_of_an_act_order_matrix() -> None:
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("lm_head", ["auto", "int4", "int8", "fp16"])
-def test_a_quantized_head(lm_head: str, tied: bool) -> None:
-    values = {**LLAMA, "vocab_size": 136}
+@pytest.mark.parametrize("vocabulary", [136, REFINED_FROM])
+@pytest.mark.parametrize("lm_head", ["auto", "int4", "int4+4", "int8", "fp16"])
+def test_a_quantized_head(lm_head: str, vocabulary: int, tied: bool) -> None:
+    values = {**LLAMA, "vocab_size": vocabulary}
     config = parse_config({**values, "quantization_config": {**GPTQ, "lm_head": True}})
     packed, floats = gptq_tensors(config, head=True)
     if tied:  # A head that was quantized is a matrix of its own, whatever config.json says.
@@ -378,7 +440,7 @@ def test_a_quantized_head(lm_head: str, tied: bool) -> None:
     model, summary = load_model(StateDict(packed), config, OPS, 64, lm_head=lm_head)
     head = model.head
     forms = {"auto": "int4 g64", "int4": "int4 g64", "int8": "int8 g128", "fp16": "float32"}
-    assert summary.head == forms[lm_head]
+    assert summary.head == {**forms, "int4+4": "int4+4 g128"}[lm_head]
     if isinstance(head, LinearLowBit) and head.weight.bits == 4:
         assert torch.equal(dequantize(OPS.unpack(head.weight)), floats["lm_head.weight"])
     else:

@@ -13,7 +13,7 @@ import torch
 
 from tests.tiny_models import TINY
 from tinychat import memory
-from tinychat.config import parse_config
+from tinychat.config import ModelConfig, parse_config
 from tinychat.errors import ArgumentError, NotEnoughMemoryError
 
 CONFIG = parse_config({**TINY["llama"], "max_position_embeddings": 4096})
@@ -47,6 +47,23 @@ def test_refuses_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_impossible_lengths(asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArgumentError, match="max_context"):
         choose(asked, 5000, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("lm_head", "bits"), [("int8", [8]), ("int4", [4]), ("int4+4", [4, 4]), ("fp16", [16])]
+)
+def test_both_parts_of_a_head_are_counted(lm_head: str, bits: list[int]) -> None:
+    def head_of(config: ModelConfig, form: str) -> int:
+        blocks = sum(memory.packed_bytes(n, k, 4) for n, k in config.block_matrices().values())
+        return memory.weight_bytes(config, "int4", form) - config.num_layers * blocks
+
+    small, large = (
+        parse_config({**TINY["llama"], "hidden_size": 128, "vocab_size": size})
+        for size in (8191, 8192)
+    )
+    assert head_of(large, lm_head) == sum(memory.packed_bytes(8192, 128, b) for b in bits)
+    assert head_of(large, "auto") == head_of(large, "int4+4")
+    assert head_of(small, "auto") == head_of(small, "int8")
 
 
 CPU = (

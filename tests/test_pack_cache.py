@@ -26,14 +26,16 @@ from torch import Tensor
 import tinychat
 from tests.conftest import REPOSITORY
 from tests.test_loader import AWQ, GPTQ, LLAMA, Tensors, awq_tensors, gptq_tensors, tensors
+from tests.test_packed_file import table
 from tests.tiny_models import TINY
-from tinychat import LLM, CheckpointError, assembly, pack_cache, packed_file
+from tinychat import LLM, CheckpointError, assembly, loader, pack_cache, packed_file
 from tinychat.checkpoint import SINGLE, Checkpoint
 from tinychat.cli.main import main
 from tinychat.config import ModelConfig, load_config, parse_config
 from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.dispatch import cpu_isas
-from tinychat.loader import Loader
+from tinychat.loader import Loader, fine_name
+from tinychat.nn.head import REFINED_FROM, RefinedHead
 from tinychat.pack_cache import PREFIX, PackCache, cache_folders, layout, source_key
 from tinychat.packed_file import PARTIAL, PackedWriter
 
@@ -89,6 +91,12 @@ MODELS = {
     "awq and floats": Model({**LLAMA, "quantization_config": AWQ}, half_awq),
     "falcon": Model({**FALCON, "quantization_config": AWQ}, biased_falcon),
     "floats with an int8 head": Model(LLAMA, tensors, {"lm_head": "int8"}),
+    "a head in two stages": Model(
+        {**LLAMA, "vocab_size": REFINED_FROM}, tensors, {"weights": "int4"}
+    ),
+    "a head in two stages, tied, asked for": Model(
+        {**LLAMA, "tie_word_embeddings": True}, tensors, {"weights": "int4", "lm_head": "int4+4"}
+    ),
 }
 
 
@@ -201,10 +209,10 @@ def test_a_model_of_floats_has_none(folder: Path) -> None:
 
 
 def test_choices_have_copies_of_their_own(folder: Path) -> None:
-    choices = [("int4", "auto"), ("int4", "int4"), ("int8", "auto")]
+    choices = [("int4", "auto"), ("int4", "int4"), ("int4", "int4+4"), ("int8", "auto")]
     expected = [logits(folder, weights=w, lm_head=h) for w, h in choices]
     names = {path.name.split("-", 3)[3] for path in copies(folder)}
-    assert names == {"int4-auto", "int4-int4", "int8-auto"}
+    assert names == {"int4-auto", "int4-int4", "int4-int4+4", "int8-auto"}
     before = {path: path.read_bytes() for path in copies(folder)}
     found = [logits(folder, weights=w, lm_head=h) for w, h in choices]
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
@@ -253,6 +261,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "another norm": lambda folder: edit_config(folder, rms_norm_eps=1e-3),
     "another version": lambda folder: None,
     "another layout": lambda folder: None,
+    "another form of the head": lambda folder: None,
 }
 
 
@@ -267,6 +276,9 @@ def test_a_copy_of_another_state_is_not_used(
         monkeypatch.setattr(assembly, "__version__", "0.0.0")
     if what == "another layout":
         monkeypatch.setattr(pack_cache, "layout", lambda ops: "another")
+    if what == "another form of the head":  # "auto" means another one from now on
+        for module in (pack_cache, loader):
+            monkeypatch.setattr(module, "low_bit_form", lambda outputs: "int4+4")
     assert torch.equal(logits(folder), logits(folder, pack_cache=False))
     assert copy_of(folder) != before, "the old one is removed"
     assert warnings(folder) == ()
@@ -362,6 +374,26 @@ def test_a_damaged_copy_is_said_and_written_anew(what: str, folder: Path, mapped
     assert copy_of(folder).read_bytes() == sound
     assert not (folder / "canary").exists()
     assert torch.equal(logits(folder), expected) and warnings(folder) == ()
+
+
+@pytest.mark.parametrize("name", ["lm_head", fine_name("lm_head")])
+def test_a_head_of_which_a_part_is_damaged_is_made_anew(
+    name: str, folder: Path, mapped: bool
+) -> None:
+    """Both parts, whichever it is: one alone would be another model."""
+    form = {"lm_head": "int4+4"}
+    expected = logits(folder, **form)
+    copy = copy_of(folder)
+    sound = copy.read_bytes()
+    damaged = bytearray(sound)
+    damaged[table(copy)["matrices"][name]["begin"] + 100] ^= 4
+    copy.write_bytes(damaged)
+    with load(folder, **form) as llm:
+        assert isinstance(llm.engine.model.head, RefinedHead)
+        assert torch.equal(llm.logits(IDS), expected)
+        (line,) = llm.warnings
+    assert f"{name} is damaged" in line
+    assert copy_of(folder).read_bytes() == sound
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")

@@ -64,8 +64,10 @@ def load(
             otherwise.
         max_context: tokens; default the model's own limit, or less where memory is short.
         threads: default one per physical core that this process may use.
-        lm_head: "auto" (int8 with low-bit weights, else as the checkpoint is), "fp16" (as it is),
-            "int8", "int4".
+        lm_head: the form of the output head: "fp16" (as the checkpoint is), "int8", "int4", or
+            "int4+4": 4 bits for every token, and 4 more for the likeliest ones. "auto" is
+            as the checkpoint is, and with low-bit weights "int4+4", or "int8" for a vocabulary of
+            less than 8192.
         pack_cache: read the packed copy of the weights that lies beside the model or in the user's
             cache, and write it where there is none; False does neither. Small models have none.
         offline: never touch the network.

@@ -22,6 +22,7 @@ from tinychat.jsonfile import shown
 from tinychat.kernels import AttentionShape, Norm, Ops
 from tinychat.nn.attention import Attention, PositionTables
 from tinychat.nn.decoder import Block, Decoder
+from tinychat.nn.head import Head, RefinedHead, coarse_parts, fine_parts, low_bit_form
 from tinychat.nn.linear import AnyLinear, Linear, LinearLowBit, StackedLinear
 from tinychat.nn.mlp import MLP, GatedMLP
 from tinychat.nn.rope import position_tables
@@ -34,7 +35,7 @@ from tinychat.quantize.grid import Grid, default_group_size
 from tinychat.quantize.packed import Unpacker
 
 WEIGHTS = ("auto", *FLOATS, *INTEGERS)
-HEADS = ("auto", "fp16", "int8", "int4")
+HEADS = ("auto", "fp16", "int8", "int4+4", "int4")
 NAMES_SHOWN = 20
 NAME_WIDTH = 100
 UNUSED = "not used by this architecture"
@@ -290,11 +291,11 @@ class Loader:
     def embedding(self) -> Tensor:
         return self.tensor(f"{self.embed_prefix}.weight", self.config.matrix_shape("embed"))
 
-    def head(self, embedding: Tensor) -> AnyLinear:
+    def head(self, embedding: Tensor) -> Head:
         self.count()
         prefix, shape = self.prefix("head"), self.config.matrix_shape("head")
         bias = self.bias(prefix, shape[0])
-        found = self.found([prefix], [shape], bias)
+        found = self.found_head(prefix, shape, bias)
         if found is not None:
             return found
         weight = embedding if self.tied else self.read(prefix, shape)
@@ -308,10 +309,24 @@ class Loader:
         )
         mode = self.lm_head
         if mode == "auto":
-            mode = "int8" if low_bit_model else "fp16"
+            mode = low_bit_form(shape[0]) if low_bit_model else "fp16"
+        if mode == "int4+4":
+            fine = self.low_bit([fine_name(prefix)], fine_parts(self.ops, weight, prefix), None)
+            coarse = self.low_bit([prefix], coarse_parts(self.ops, weight, prefix), bias)
+            return RefinedHead(coarse, fine)
         if mode in INTEGERS:
             return self.low_bit([prefix], [self.round(weight, INTEGERS[mode], prefix)], bias)
         return self.float(weight, bias)
+
+    def found_head(self, prefix: str, shape: tuple[int, int], bias: Tensor | None) -> Head | None:
+        """The head as the packed copy has it.
+
+        The fine part is asked for (and kept) first: where it is damaged the copy is given up, so
+        that the coarse one is not found either and never taken for the whole.
+        """
+        fine = self.found([fine_name(prefix)], [shape], None)
+        head = self.found([prefix], [shape], bias)
+        return head if head is None or fine is None else RefinedHead(head, fine)
 
     # --- matrices
 
@@ -480,8 +495,15 @@ def join_biases(biases: Sequence[Tensor | None], sizes: Sequence[int]) -> Tensor
     return torch.cat(parts)
 
 
-def describe(linear: AnyLinear) -> str:
+def fine_name(prefix: str) -> str:
+    """What the fine part of a head is called in the packed copy."""
+    return f"{prefix}.fine"
+
+
+def describe(linear: AnyLinear | Head) -> str:
     """What a linear layer is made of, for people."""
+    if isinstance(linear, RefinedHead):
+        return f"int{linear.coarse.weight.bits}+{describe(linear.fine).removeprefix('int')}"
     if isinstance(linear, LinearLowBit):
         return f"int{linear.weight.bits} g{linear.weight.group_size}"
     if isinstance(linear, StackedLinear):

@@ -26,6 +26,9 @@ RESERVED_BYTES = 256 << 20
 # Packed weights carry a float16 scale and a byte of zero point per row and group.
 GROUP_OVERHEAD_BYTES = 3
 
+# The matrices of a head in each of its forms.
+HEAD_BITS = {"fp16": (16,), "int8": (8,), "int4+4": (4, 4), "int4": (4,)}
+
 # What torch says where an allocation fails. It raises a RuntimeError like any other; a type of its
 # own exists for CUDA only.
 _RAN_OUT = re.compile(
@@ -131,11 +134,13 @@ def parameter_count(config: ModelConfig) -> int:
 
 
 def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
-    """Bytes of matrices that a token reads, before anything is loaded.
+    """Bytes of matrices that are held in memory, before anything is loaded. A token reads all of
+    them, but for most of a head's fine part.
 
     Args:
         weights, lm_head: as for `load`.
     """
+    from tinychat.nn.head import low_bit_form
     from tinychat.precision import INTEGERS
 
     matrices = [*config.block_matrices().values()] * config.num_layers
@@ -149,7 +154,8 @@ def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
     if stored and stored.lm_head and lm_head == "auto":
         matrices, head_bytes = [*matrices, head], 0
     else:
-        head_bytes = packed_bytes(*head, {"int4": 4, "fp16": 16}.get(lm_head, 8))
+        form = low_bit_form(head[0]) if lm_head == "auto" else lm_head
+        head_bytes = sum(packed_bytes(*head, bits) for bits in HEAD_BITS[form])
     return sum(packed_bytes(*shape, bits, group) for shape in matrices) + head_bytes
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import ModelConfig
+from tinychat.nn.head import low_bit_form
 from tinychat.nn.linear import LinearLowBit
 from tinychat.packed_file import (
     PARTIAL,
@@ -213,9 +214,11 @@ def source_key(checkpoint: Checkpoint, config: ModelConfig, ops: CpuOps, release
     """A digest of all that a packed copy depends on, but for the arguments of `load`.
 
     Weight files count by size, time of change, header and a sample of every tensor; config.json as
-    it was understood; the code by the version of tinychat, and by what rounding and packing give.
+    it was understood; the code by the version of tinychat, by what rounding and packing give, and
+    by what "auto" means for the head.
     """
-    parts = [checkpoint.identity(), repr(config), dict(config.tensors), layout(ops), release]
+    head = low_bit_form(config.vocab_size)
+    parts = [checkpoint.identity(), repr(config), dict(config.tensors), layout(ops), head, release]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -6,6 +6,7 @@
 // unless said otherwise. Shape letters as in tinychat/kernels.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -141,7 +142,7 @@ struct Isa {
   // group that holds an infinity or a NaN is NaN, so that it shows in the product.
   float (*quantize_group)(const float* x, int n, int group, std::int8_t* codes, int stride,
                           std::int32_t* minus_sum);
-  MatmulKernel* matmul[kMostBits + 1];  // by bits: 2, 3, 4 and 8
+  MatmulKernel* matmul[kMostBits + 1];  // by bits: 2, 3, 4 and 8; for refine, too
   // Null where matmul_panels.h does not apply. A thread calls the first before and the last after
   // some products.
   void (*begin_panels)(const Packing& packing);
@@ -179,7 +180,7 @@ struct Isa {
   // act(x) · factor, or act(x) where factor is null.
   void (*activate)(Activation kind, const float* x, const float* factor, float* out, int n);
 
-  // --- sample ---
+  // --- sample, refine ---
   // NaN counts as minus infinity.
   float (*largest)(const float* x, int n);
   // e^((x - top) / temperature), 0 for NaN; no x is above top.
@@ -212,6 +213,22 @@ struct MatmulArgs {
 };
 std::size_t matmul_scratch_bytes(const Isa& isa, const MatmulArgs& args, int threads);
 void matmul(Team& team, const Isa& isa, const MatmulArgs& args) noexcept;
+
+// --- refine ---
+struct RefineArgs {
+  float* logits;               // [T, N], added to
+  const float* x;              // [T, K]
+  const std::uint8_t* weight;  // packed
+  int tokens;                  // T
+  int most_tiles;              // of a token's outputs that are refined, at least 1
+  Packing packing;
+
+  // How many of a token's tiles are refined.
+  int chosen() const { return std::min(most_tiles, static_cast<int>(packing.tiles())); }
+  bool refines_all() const { return chosen() == static_cast<int>(packing.tiles()); }
+};
+std::size_t refine_scratch_bytes(const RefineArgs& args, int threads);
+void refine(Team& team, const Isa& isa, const RefineArgs& args) noexcept;
 
 // --- pack ---
 struct PackArgs {

@@ -94,7 +94,13 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--threads", type=int, metavar="N", help="default: one per physical core we may use"
     )
-    group.add_argument("--lm-head", default="auto", metavar="FORM", help="auto, fp16, int8 or int4")
+    group.add_argument(
+        "--lm-head",
+        default="auto",
+        metavar="FORM",
+        help="auto, fp16, int8, int4+4 (as exact as int8 for the likeliest tokens, 4 bits for the "
+        "others) or int4",
+    )
     group.add_argument(
         "--no-pack-cache",
         dest="pack_cache",

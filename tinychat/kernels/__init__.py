@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tinychat.quantize.grid import Grid
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
+TILE_OUTPUTS = 16
+"""Outputs that `Ops.refine` takes or leaves together: the rows that the CPU's layout keeps so."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Ops(ABC):
         others that are alike (`quantize.format.alike`) below it, as one.
 
         The columns stay in the order that they have. A weight's `order` is not part of the result:
-        who multiplies brings the inputs into it with `take_columns`.
+        who multiplies gives it to `matmul`.
         """
 
     @abstractmethod
@@ -245,6 +247,23 @@ class Ops(ABC):
             gate: the result [T, N] becomes act(its first half) · its second half, [T, N / 2].
             residual: [T, N], changed in place, residual += result; not with a gate.
         Returns: [T, N], or [T, N / 2] with a gate; `residual` itself where there is one.
+        """
+
+    @abstractmethod
+    def refine(self, logits: Tensor, x: Tensor, weight: PackedWeight, tiles: int) -> None:
+        """Add a second product where it can matter: logits += x @ dequantize(weight).T, in the
+        outputs next to the largest ones.
+
+        Outputs are taken in tiles of `TILE_OUTPUTS` that follow one another; the last may be
+        shorter. In each row the tiles with the largest maxima are refined, the first of equal ones;
+        NaN counts as minus infinity. A row is bit for bit the same, whatever comes with it.
+
+        Args:
+            logits: [T, N], changed in place.
+            x: [T, K], rounded as in `matmul`.
+            weight: [N, K], from this object's `pack`.
+            tiles: how many are refined in a row, at least 1; as many as there are, or more, for
+                all.
         """
 
     @abstractmethod

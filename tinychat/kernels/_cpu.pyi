@@ -80,6 +80,20 @@ class Context:
     ) -> None:
         """No norm where `norm_weight` is 0."""
 
+    # --- refine ---
+    def refine(
+        self,
+        logits: int,
+        x: int,
+        weight: int,
+        tokens: int,
+        tiles: int,
+        bits: int,
+        rows: int,
+        cols: int,
+        group: int,
+    ) -> None: ...
+
     # --- pack ---
     def pack(
         self,

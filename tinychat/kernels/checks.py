@@ -159,6 +159,18 @@ def matmul(
         check(residual, "residual of matmul", (x.shape[0], outputs), device=device)
 
 
+def refine(
+    logits: Tensor, x: Tensor, weight: PackedWeight, tiles: int, device: str | None = None
+) -> None:
+    """For `refine`."""
+    device = device or x.device.type
+    outputs, inputs = weight.shape
+    check(x, "x of refine", (None, inputs), device=device)
+    check(logits, "logits of refine", (x.shape[0], outputs), device=device)
+    if tiles < 1:
+        raise KernelError(f"tiles of refine is {tiles}, expected 1 or more")
+
+
 def attention(
     qkv: Tensor,
     keys: Tensor,

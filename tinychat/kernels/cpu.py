@@ -371,6 +371,17 @@ class CpuOps(Ops):
         self._keep(x, *_norm_tensors(norm), order, weight.data, bias, out)
         return out
 
+    # --- refine ---
+
+    def refine(self, logits: Tensor, x: Tensor, weight: PackedWeight, tiles: int) -> None:
+        checks.refine(logits, x, weight, tiles, "cpu")
+        packing = self._packing(weight.bits, weight.shape, weight.group_size)
+        packed = (_cpu.packed_bytes(*packing),)
+        weight_at = address(weight.data, "packed weight of refine", packed, (torch.uint8,))
+        most = min(tiles, weight.shape[0])  # more than there are; it must fit into an int
+        self._context.refine(logits.data_ptr(), x.data_ptr(), weight_at, x.shape[0], most, *packing)
+        self._keep(logits, x, weight.data)
+
     # --- norm ---
 
     def norm(self, x: Tensor, norm: Norm) -> Tensor:

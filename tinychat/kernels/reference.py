@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tinychat.kernels import (
+    TILE_OUTPUTS,
     Activation,
     AttentionShape,
     Norm,
@@ -103,6 +104,12 @@ class ReferenceOps(Ops):
             out = self.gated_activation(out, gate)
         return out if residual is None else residual.add_(out)
 
+    def refine(self, logits: Tensor, x: Tensor, weight: PackedWeight, tiles: int) -> None:
+        checks.refine(logits, x, weight, tiles)
+        chosen = _largest_tiles(logits, tiles)
+        product = functional.linear(x, dequantize(self.unpack(weight)))
+        logits[chosen] += product[chosen]
+
     def attention(
         self,
         qkv: Tensor,
@@ -175,6 +182,17 @@ class ReferenceOps(Ops):
         beyond = (sums > uniform * sums[-1]).nonzero()
         # For uniform next to 1, rounding can leave no sum beyond uniform · total.
         return int(ids[beyond[0, 0] if len(beyond) else len(sums) - 1])
+
+
+def _largest_tiles(logits: Tensor, tiles: int) -> Tensor:
+    """[T, N] bool: which outputs are in one of the tiles with the largest maxima of their row."""
+    tokens, outputs = logits.shape
+    numbers = logits.masked_fill(logits.isnan(), -math.inf)
+    padded = functional.pad(numbers, (0, -outputs % TILE_OUTPUTS), value=-math.inf)
+    maxima = padded.view(tokens, padded.shape[1] // TILE_OUTPUTS, TILE_OUTPUTS).amax(dim=-1)
+    order = maxima.argsort(dim=1, descending=True, stable=True)  # stable: the first of equal ones
+    chosen = torch.zeros_like(maxima, dtype=torch.bool).scatter_(1, order[:, :tiles], True)
+    return chosen.repeat_interleave(TILE_OUTPUTS, dim=1)[:, :outputs]
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

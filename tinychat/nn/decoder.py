@@ -14,6 +14,7 @@ from torch import Tensor
 from tinychat.cache import KVCache
 from tinychat.kernels import Norm, Ops
 from tinychat.nn.attention import Attention
+from tinychat.nn.head import Head
 from tinychat.nn.linear import AnyLinear
 from tinychat.nn.mlp import MLP, GatedMLP
 
@@ -56,7 +57,7 @@ class Decoder:
         embedding: Tensor,
         blocks: Sequence[Block],
         norm: Norm,
-        head: AnyLinear,
+        head: Head,
     ) -> None:
         self.ops, self.embedding, self.blocks, self.norm, self.head = (
             ops,
@@ -67,7 +68,7 @@ class Decoder:
         )
 
     @property
-    def linears(self) -> tuple[AnyLinear, ...]:
+    def linears(self) -> tuple[AnyLinear | Head, ...]:
         """Every linear layer, the head last."""
         blocks = [linear for b in self.blocks for linear in (*b.attention.linears, *b.mlp.linears)]
         return (*blocks, self.head)
