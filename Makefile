@@ -7,6 +7,7 @@ PY := $(VENV)/bin/python
 # Named after the folder: an environment holds absolute paths, so a moved or copied tree installs again.
 STAMPS := $(VENV)/stamps/$(shell pwd | cksum | tr ' ' '-')
 NATIVE := $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp)
+EMULATED := $(wildcard csrc/cuda/*.cu csrc/cuda/*.cuh csrc/cuda/emulation/*)
 SETUP := sh scripts/setup.sh
 
 # Text from the command line reaches the recipes through the environment and unexpanded, so that quotes, `$` and
@@ -39,26 +40,26 @@ chat: $(STAMPS)/native  ## open a chat, or answer PROMPT once
 bench: $(STAMPS)/native  ## measure INT4 (ARGS="--against fp16,hf" for comparisons)
 	@exec $(VENV)/bin/tinychat bench $(CHOSEN) $(ARGS)
 
-test: $(STAMPS)/native $(STAMPS)/dev  ## run the whole test suite (ARGS="-k name" for a part)
+test: $(STAMPS)/emulation $(STAMPS)/dev  ## run the whole test suite (ARGS="-k name" for a part)
 	$(PY) -m pytest -rs $(ARGS)
 
-test-sanitize: $(STAMPS)/native $(STAMPS)/dev  ## run the native tests under AddressSanitizer and UBSan
+test-sanitize: $(STAMPS)/emulation $(STAMPS)/dev  ## run the native tests under AddressSanitizer and UBSan
 	PYTHON=$(PY) sh scripts/test_sanitized.sh
 
 lint: $(STAMPS)/native $(STAMPS)/dev  ## ruff, mypy and clang-format, changing nothing
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(VENV)/bin/clang-format --dry-run -Werror $(NATIVE)
+	$(VENV)/bin/clang-format --dry-run -Werror $(NATIVE) $(EMULATED) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp)
 
 format: $(STAMPS)/dev  ## let ruff and clang-format rewrite the sources
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
-	$(VENV)/bin/clang-format -i $(NATIVE)
+	$(VENV)/bin/clang-format -i $(NATIVE) $(EMULATED) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp)
 
 clean:  ## remove what was built and the tools' caches; .venv stays
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -f tinychat/kernels/*.so $(VENV)/stamps/*/native
+	rm -f tinychat/kernels/*.so $(VENV)/stamps/*/native $(VENV)/stamps/*/emulation
 	find tinychat tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMPS)/venv: scripts/setup.sh
@@ -71,6 +72,11 @@ $(STAMPS)/install: $(STAMPS)/venv pyproject.toml setup.py
 
 $(STAMPS)/native: $(STAMPS)/install $(NATIVE)
 	@$(SETUP) native $(VENV)
+	@touch $@
+
+# The CUDA kernels as host C++, for tests alone.
+$(STAMPS)/emulation: $(STAMPS)/native $(EMULATED)
+	@TINYCHAT_EMULATION=1 $(SETUP) native $(VENV)
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/install

@@ -4,7 +4,8 @@
 what changed is rebuilt. Settings, all optional: CXX names the compiler; TINYCHAT_WERROR=1 turns
 warnings into errors (the Makefile sets it; who has a newer compiler than ours must not fail on a
 new warning); TINYCHAT_SANITIZE=1 builds with ASan and UBSan into build/sanitize/ and leaves the
-normal extension alone (see scripts/test_sanitized.sh).
+normal extension alone (see scripts/test_sanitized.sh); TINYCHAT_EMULATION=1 builds a second one
+beside it, the CUDA kernels compiled as host C++ (see csrc/cuda/common.cuh), which only tests use.
 """
 
 import os
@@ -25,6 +26,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 SANITIZE = os.environ.get("TINYCHAT_SANITIZE") == "1"
+EMULATION = os.environ.get("TINYCHAT_EMULATION") == "1"
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
 SANITIZERS = "-fsanitize=address,undefined"
 FREE_BYTES_NEEDED = 100 << 20
@@ -119,8 +121,36 @@ def escape(path: Path) -> str:
     return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
 
 
-def ninja_file(compiler: Compiler, objects: Path, target: Path) -> str:
-    """The text of build.ninja: one line per source of csrc/ and one for the link."""
+def sources_of_cpu(compiler: Compiler) -> dict[Path, list[str]]:
+    """The files of the CPU extension, each with the flags that it alone gets."""
+    isas = built_isas(compiler)
+    # gcc 12 takes undefined operands in its own AVX-512 headers for our mistake (GCC bug 105593).
+    header_noise = ["-Wno-maybe-uninitialized"]
+    isa_flags = header_noise if compiler.accepts(["-Werror", *header_noise], "") else []
+    have = [f"-DTINYCHAT_HAVE_{name.upper()}" for name in isas]
+    sources = {}
+    for folder in (ROOT / "csrc", ROOT / "csrc" / "cpu"):
+        for source in sorted(folder.glob("*.cpp")):
+            name = source.stem.removeprefix("isa_")
+            if name == source.stem:
+                sources[source] = have
+            elif name in (*isas, "scalar"):
+                sources[source] = [*have, *isas.get(name, []), *isa_flags]
+    return sources
+
+
+def sources_of_emulation(compiler: Compiler) -> dict[Path, list[str]]:
+    """The files of the CUDA kernels as host C++."""
+    cuda = ROOT / "csrc" / "cuda"
+    paths = [*cuda.glob("*.cu"), *cuda.glob("*.cpp"), *(cuda / "emulation").glob("*.cpp")]
+    # `#pragma unroll` means something to nvcc alone; clang would take a .cu file for CUDA.
+    return {path: ["-Wno-unknown-pragmas", "-x", "c++"] for path in sorted(paths)}
+
+
+def ninja_file(
+    compiler: Compiler, sources: dict[Path, list[str]], objects: Path, target: Path
+) -> str:
+    """The text of build.ninja: one line per source and one for the link."""
     import pybind11
 
     include = Path(sysconfig.get_path("include"))
@@ -129,19 +159,14 @@ def ninja_file(compiler: Compiler, objects: Path, target: Path) -> str:
             f"tinychat needs Python's headers and {include}/Python.h is missing; install them "
             "(`apt install python3-dev`)"
         )
-    isas = built_isas(compiler)
     flags = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread", "-fno-math-errno", *WARNINGS]
     flags += (
         ["-O1", "-g", "-fno-omit-frame-pointer", SANITIZERS] if SANITIZE else ["-O3", "-DNDEBUG"]
     )
     if SANITIZE:
         flags.append("-fno-sanitize-recover=undefined")
-    # gcc 12 takes undefined operands in its own AVX-512 headers for our mistake (GCC bug 105593).
-    header_noise = ["-Wno-maybe-uninitialized"]
-    isa_flags = header_noise if compiler.accepts(["-Werror", *header_noise], "") else []
     if os.environ.get("TINYCHAT_WERROR") == "1":
         flags.append("-Werror")
-    flags += [f"-DTINYCHAT_HAVE_{name.upper()}" for name in isas]
     includes = [f"-I{ROOT / 'csrc'}", f"-isystem{include}", f"-isystem{pybind11.get_include()}"]
     link = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
     link += ["-pthread", *([SANITIZERS] if SANITIZE else [])]
@@ -152,7 +177,7 @@ def ninja_file(compiler: Compiler, objects: Path, target: Path) -> str:
     lines = [
         "ninja_required_version = 1.5",
         "rule compile",
-        f"  command = {quoted([*compiler.command, *flags, *includes])} $isa -MMD -MF $out.d"
+        f"  command = {quoted([*compiler.command, *flags, *includes])} $own -MMD -MF $out.d"
         " -c $in -o $out",
         "  depfile = $out.d",
         "  deps = gcc",
@@ -162,18 +187,18 @@ def ninja_file(compiler: Compiler, objects: Path, target: Path) -> str:
         "  description = link $out",
     ]
     built = []
-    for source in sorted((ROOT / "csrc").glob("*.cpp")) + sorted(
-        (ROOT / "csrc" / "cpu").glob("*.cpp")
-    ):
-        name = source.stem.removeprefix("isa_")
-        if source.stem.startswith("isa_") and name not in (*isas, "scalar"):
-            continue
+    for source, own in sources.items():
         built.append(objects / f"{source.stem}.o")
         lines.append(f"build {escape(built[-1])}: compile {escape(source)}")
-        if source.stem.startswith("isa_"):
-            lines.append(f"  isa = {quoted([*isas.get(name, []), *isa_flags])}")
+        lines.append(f"  own = {quoted(own)}")
     lines.append(f"build {escape(target)}: link {' '.join(map(escape, built))}")
     return "\n".join([*lines, f"default {escape(target)}", ""])
+
+
+# Of each extension: what it is made of, and the folder of its objects below that of the build.
+MODULES = {"tinychat.kernels._cpu": (sources_of_cpu, ".")}
+if EMULATION:
+    MODULES["tinychat.kernels._cuda_emulated"] = (sources_of_emulation, "cuda_emulated")
 
 
 class BuildNative(build_ext):
@@ -189,7 +214,8 @@ class BuildNative(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
-        objects = Path(self.build_temp).resolve()
+        sources_of, folder_of_objects = MODULES[ext.name]
+        objects = Path(self.build_temp, folder_of_objects).resolve()
         for folder in (objects, target.parent):
             folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(objects).free < FREE_BYTES_NEEDED:
@@ -198,7 +224,8 @@ class BuildNative(build_ext):
                 "make room and try again"
             )
         rules = objects / "build.ninja"
-        text = ninja_file(Compiler(), objects, target)
+        compiler = Compiler()
+        text = ninja_file(compiler, sources_of(compiler), objects, target)
         if not rules.exists() or rules.read_text() != text:
             rules.write_text(text)
         done = subprocess.run([find_ninja(), "-f", str(rules)], cwd=objects, check=False)
@@ -218,6 +245,6 @@ setup(
         "tinychat.quantize": ["calibration.txt"],
         "tinychat.shipped": ["**/*"],
     },
-    ext_modules=[Extension("tinychat.kernels._cpu", sources=[])],
+    ext_modules=[Extension(name, sources=[]) for name in MODULES],
     cmdclass={"build_ext": BuildNative},
 )

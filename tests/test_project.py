@@ -268,7 +268,7 @@ def test_every_python_file_says_what_it_is() -> None:
 
 
 def test_every_native_file_says_what_it_is() -> None:
-    paths = [path for path in repository_files() if path.suffix in (".cpp", ".h")]
+    paths = [path for path in repository_files() if path.suffix in (".cpp", ".h", ".cu", ".cuh")]
     assert paths
     silent = [str(p.relative_to(REPOSITORY)) for p in paths if not p.read_text().startswith("//")]
     assert not silent

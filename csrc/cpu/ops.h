@@ -12,6 +12,7 @@
 
 #include "cpu/memory.h"
 #include "cpu/threads.h"
+#include "dtype.h"
 #include "w4.h"
 
 namespace tinychat {
@@ -62,16 +63,6 @@ using PanelKernel = void(const PanelWork& work);
 // A group of activations whose largest magnitude is below this is rounded to zeros: 127 / magnitude
 // would overflow.
 inline constexpr float kSmallestRange = 1e-30f;
-
-// How embedding tables and the cache keep their rows. A row of int8 has its scale behind it, a
-// float32; only the cache has such rows.
-enum class DType { kFloat32, kFloat16, kBfloat16, kInt8 };
-
-constexpr std::size_t row_bytes(DType dtype, int n) {
-  const auto elements = static_cast<std::size_t>(n);
-  if (dtype == DType::kInt8) return elements + sizeof(float);
-  return elements * (dtype == DType::kFloat32 ? 4 : 2);
-}
 
 // What weights are rounded to: Grid of tinychat/quantize/grid.py.
 struct RoundingRule {

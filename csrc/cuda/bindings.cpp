@@ -1,0 +1,67 @@
+// One def per CUDA op: addresses and sizes in, no arithmetic, the GIL released.
+#include "cuda/bindings.h"
+
+#include <stdexcept>
+
+#include "arrays.h"
+#include "cuda/ops.h"
+
+namespace py = pybind11;
+using namespace py::literals;
+
+namespace tinychat::cuda {
+namespace {
+
+struct LaunchError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace
+
+void check(const Status& status) {
+  if (!status.error.empty()) throw LaunchError(status.error);
+}
+
+void register_ops(py::module_& module) {
+  const py::call_guard<py::gil_scoped_release> no_gil;
+
+  py::register_local_exception_translator([](std::exception_ptr error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const LaunchError& failed) {
+      const py::object kernel_error = py::module_::import("tinychat.errors").attr("KernelError");
+      PyErr_SetString(kernel_error.ptr(), failed.what());
+    }
+  });
+
+  py::enum_<DType>(module, "DType", py::module_local())
+      .value("float32", DType::kFloat32)
+      .value("float16", DType::kFloat16)
+      .value("bfloat16", DType::kBfloat16);
+
+  py::class_<Queue> queue(module, "Queue", py::module_local());
+  queue.def_readonly("arch", &Queue::arch);
+  queue.def_readonly("programmatic", &Queue::programmatic);
+
+  // --- rms_norm ---
+  queue.def(
+      "rms_norm",
+      [](const Queue& q, Address x, Address branch, Address weight, Address out, int rows, int cols,
+         float eps) {
+        check(rms_norm(q, {at<float>(x), at<const Half>(branch), at<const float>(weight),
+                           at<Half>(out), rows, cols, eps}));
+      },
+      "x"_a, "branch"_a, "weight"_a, "out"_a, "rows"_a, "cols"_a, "eps"_a, no_gil);
+
+  // --- embedding ---
+  queue.def(
+      "embedding",
+      [](const Queue& q, Address ids, Address table, DType dtype, Address out, int rows, int cols,
+         int vocabulary) {
+        check(embedding(q, {at<const std::int32_t>(ids), at<const void>(table), dtype,
+                            at<float>(out), rows, cols, vocabulary}));
+      },
+      "ids"_a, "table"_a, "dtype"_a, "out"_a, "rows"_a, "cols"_a, "vocabulary"_a, no_gil);
+}
+
+}  // namespace tinychat::cuda

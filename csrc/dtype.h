@@ -1,0 +1,18 @@
+// How elements of an array are kept, where an op takes more than one way.
+#pragma once
+
+#include <cstddef>
+
+namespace tinychat {
+
+// How embedding tables and the cache keep their rows. A row of int8 has its scale behind it, a
+// float32; only the cache has such rows.
+enum class DType { kFloat32, kFloat16, kBfloat16, kInt8 };
+
+constexpr std::size_t row_bytes(DType dtype, int n) {
+  const auto elements = static_cast<std::size_t>(n);
+  if (dtype == DType::kInt8) return elements + sizeof(float);
+  return elements * (dtype == DType::kFloat32 ? 4 : 2);
+}
+
+}  // namespace tinychat

@@ -1,0 +1,58 @@
+"""Types of the CUDA kernels as host C++ (csrc/cuda/emulation/module.cpp), built for tests alone.
+
+Arrays are passed as their addresses; csrc/cuda/ops.h has their shapes.
+"""
+
+from typing import ClassVar
+
+class DType:
+    float32: ClassVar[DType]
+    float16: ClassVar[DType]
+    bfloat16: ClassVar[DType]
+
+class Order:
+    forward: ClassVar[Order]
+    reverse: ClassVar[Order]
+    shuffled: ClassVar[Order]
+
+class Queue:
+    """Where launches go; the ops are its methods."""
+
+    @property
+    def arch(self) -> int: ...
+    @property
+    def programmatic(self) -> bool: ...
+
+    # --- rms_norm ---
+    def rms_norm(
+        self, x: int, branch: int, weight: int, out: int, rows: int, cols: int, eps: float
+    ) -> None: ...
+
+    # --- embedding ---
+    def embedding(
+        self,
+        ids: int,
+        table: int,
+        dtype: DType,
+        out: int,
+        rows: int,
+        cols: int,
+        vocabulary: int,
+    ) -> None: ...
+
+class Stream:
+    """An emulated card; csrc/cuda/emulation/settings.h says what is chosen."""
+
+    def __init__(
+        self,
+        *,
+        arch: int = 900,
+        order: Order = ...,
+        seed: int = 0,
+        late_copies: bool = True,
+        coresident: bool = False,
+        overlap: bool = False,
+    ) -> None: ...
+    def queue(self) -> Queue: ...
+    def synchronize(self) -> None:
+        """Run what is still to run; a KernelError tells of the first mistake."""
