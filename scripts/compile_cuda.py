@@ -1,0 +1,173 @@
+"""Compile the CUDA kernels for every architecture and hold them to their budgets; needs no card.
+
+Usage: python scripts/compile_cuda.py [--nvcc PATH] [--architectures 75,90] [--jobs N] [files]
+    files            .cu files instead of all of csrc/cuda; those need no budget
+    --nvcc           the compiler; by default $NVCC, nvcc on PATH, or CUDA's usual folder
+    --architectures  some instead of all that this project builds for
+    --jobs           files that are compiled at a time; by default one for each processor
+
+Warnings are errors. Prints kernel x architecture -> registers and static shared memory, the most of
+all variants of a template; exits 1 where a kernel spills, passes its budget or has none, and with 0
+and the reason where there is no nvcc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+CSRC = Path(__file__).resolve().parent.parent / "csrc"
+ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 120)
+HOST_WARNINGS = "-Wall,-Wextra,-Wshadow,-Werror"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that any variant of a kernel may take, on any architecture.
+
+    An SM has 65536 registers: 64 a thread let 1024 threads run, 128 half of them.
+    """
+
+    registers: int
+    shared: int = 0  # bytes of static shared memory; kernels take the dynamic one
+
+
+BUDGETS = {
+    "embedding_kernel": Budget(registers=32),
+    "rms_norm_kernel": Budget(registers=64),
+}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What ptxas says of one variant of a kernel on one architecture."""
+
+    kernel: str
+    architecture: str
+    registers: int
+    shared: int
+    spilled: int
+
+
+def find_nvcc(chosen: str | None) -> str | None:
+    """The compiler asked for, or the first one found."""
+    usual = "/usr/local/cuda/bin/nvcc"
+    candidates = [chosen] if chosen else [os.environ.get("NVCC"), "nvcc", usual]
+    return next((path for name in candidates if name and (path := shutil.which(name))), None)
+
+
+def known_architectures(nvcc: str, wanted: Iterable[int] = ARCHITECTURES) -> list[int]:
+    """Those that this nvcc compiles for."""
+    listed = subprocess.run(
+        [nvcc, "--list-gpu-code"], capture_output=True, text=True, check=True
+    ).stdout
+    known = {int(number) for number in re.findall(r"\bsm_(\d+)\b", listed)}
+    return [number for number in wanted if number in known]
+
+
+def compile_file(nvcc: str, source: Path, architectures: list[int]) -> str:
+    """What ptxas says of the kernels of a file; exits where it does not compile."""
+    command = [nvcc, "-std=c++17", "-O3", f"-I{CSRC}", "-Werror", "all-warnings"]
+    command += ["-Xcompiler", HOST_WARNINGS, "-Xptxas", "-v"]
+    for number in architectures:
+        command += ["-gencode", f"arch=compute_{number},code=sm_{number}"]
+    with tempfile.TemporaryDirectory() as folder:
+        command += ["-c", str(source), "-o", str(Path(folder, "object.o"))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"error: {source} does not compile:\n{done.stdout}{done.stderr}")
+    return done.stderr
+
+
+def kernel_name(mangled: str) -> str:
+    """The last of the names in a mangled one, each of which stands behind its length."""
+    name = mangled
+    rest = re.sub(r"^_ZN?", "", mangled)
+    while length := re.match(r"\d+", rest):
+        begin = length.end()
+        name, rest = rest[begin:][: int(length.group())], rest[begin + int(length.group()) :]
+    return name
+
+
+def read_usage(text: str) -> Iterator[Usage]:
+    """The kernels of `-Xptxas -v`."""
+
+    def number(pattern: str, section: str) -> int:
+        return sum(map(int, re.findall(pattern, section)))
+
+    for section in text.split("Compiling entry function ")[1:]:
+        _, mangled, _, architecture, rest = section.split("'", 4)
+        yield Usage(
+            kernel_name(mangled),
+            architecture,
+            number(r"Used (\d+) registers", rest),
+            number(r"(\d+) bytes smem", rest),
+            number(r"(\d+) bytes spill", rest),
+        )
+
+
+def complaints(usages: list[Usage], budgets: dict[str, Budget], every: bool) -> Iterator[str]:
+    """What is wrong; with `every`, a kernel without a budget is."""
+    for use in usages:
+        where = f"{use.kernel} on {use.architecture}"
+        if use.spilled:
+            yield f"{where} spills {use.spilled} bytes"
+        budget = budgets.get(use.kernel)
+        if budget is None:
+            if every:
+                yield f"{use.kernel} has no budget; add a row to BUDGETS of {Path(__file__).name}"
+            continue
+        if use.registers > budget.registers:
+            yield f"{where} takes {use.registers} registers of {budget.registers}"
+        if use.shared > budget.shared:
+            yield f"{where} takes {use.shared} bytes of shared memory of {budget.shared}"
+
+
+def table(usages: list[Usage]) -> Iterator[str]:
+    """One line a kernel: registers, and "+ bytes" of static shared memory where there is any."""
+    architectures = sorted({use.architecture for use in usages}, key=lambda a: (len(a), a))
+    yield f"{'registers':32}" + "".join(f"{name:>12}" for name in architectures)
+    for kernel in sorted({use.kernel for use in usages}):
+        cells = []
+        for name in architectures:
+            uses = [u for u in usages if (u.kernel, u.architecture) == (kernel, name)]
+            shared = max((use.shared for use in uses), default=0)
+            registers = max((use.registers for use in uses), default=0)
+            cells.append(f"{registers} + {shared}" if shared else str(registers))
+        yield f"{kernel:32}" + "".join(f"{cell:>12}" for cell in cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--nvcc")
+    parser.add_argument("--architectures", default=",".join(map(str, ARCHITECTURES)))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    nvcc = find_nvcc(options.nvcc)
+    if nvcc is None:
+        print("skipped: no nvcc on this machine")
+        return
+    architectures = known_architectures(nvcc, map(int, options.architectures.split(",")))
+    sources = options.files or sorted((CSRC / "cuda").glob("*.cu"))
+    with ThreadPoolExecutor(options.jobs) as pool:
+        texts = list(pool.map(lambda source: compile_file(nvcc, source, architectures), sources))
+    usages = [use for text in texts for use in read_usage(text)]
+    print("\n".join(table(usages)))
+    # A kernel with many variants is told of once.
+    wrong = dict.fromkeys(complaints(usages, BUDGETS, every=not options.files))
+    if wrong:
+        sys.exit("\n".join(f"error: {line}" for line in wrong))
+
+
+if __name__ == "__main__":
+    main()
