@@ -1,5 +1,6 @@
-// Emulated streams for tests that come through ctypes.
+// Emulated streams for tests that come through ctypes, and a kernel that only the emulation minds.
 #include "cuda/emulation/stream.h"
+#include "cuda/launch.h"
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
@@ -11,5 +12,23 @@ EXPORTED void close_stream(void* stream) { delete static_cast<Stream*>(stream); 
 EXPORTED const char* synchronize(void* stream) {
   static std::string kept;
   kept = static_cast<Stream*>(stream)->synchronize();
+  return kept.c_str();
+}
+
+namespace {
+
+constexpr int kDeep = 30000;  // floats; more than the stack of a fiber holds
+
+void deep_kernel(float* out) {
+  volatile float kept[kDeep];
+  for (int i = 0; i < kDeep; ++i) kept[i] = static_cast<float>(i);
+  *out = kept[0];
+}
+
+}  // namespace
+
+EXPORTED const char* deep(const tinychat::cuda::Queue* q, float* out) {
+  static std::string kept;
+  kept = tinychat::cuda::launch(*q, {"deep", 1, 1}, deep_kernel, out).error;
   return kept.c_str();
 }

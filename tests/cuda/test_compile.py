@@ -83,6 +83,12 @@ def test_a_warning_is_an_error(nvcc: str, tmp_path: Path) -> None:
     assert "does not compile" in done.stderr
 
 
+def test_names_of_kernels_are_read(script: ModuleType) -> None:
+    assert script.kernel_name("_Z8a_kernelPf") == "a_kernel"
+    inner = "_ZN8tinychat4cuda12_GLOBAL__N_18a_kernelILi4EEEvPf"
+    assert script.kernel_name(inner) == "a_kernel"
+
+
 def test_budgets_are_kept(script: ModuleType) -> None:
     def wrong(registers: int, shared: int, kernel: str = "a_kernel", every: bool = True) -> list:
         use = script.Usage(kernel, "sm_80", registers, shared, 0)

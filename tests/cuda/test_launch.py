@@ -47,6 +47,13 @@ def test_shared_memory_is_poisoned_in_every_launch(library: Library, order: str)
     assert out.isnan().all()
 
 
+def test_a_kernel_that_outgrows_its_stack_is_reported(library: Library) -> None:
+    out = torch.zeros(1)
+    with pytest.raises(RuntimeError, match=r"kernel deep, .*: the stack of an emulated thread"):
+        library.run("deep", Schedule(), out)
+    library.run("arch", Schedule(), out)  # and what follows is not harmed
+
+
 # --- blocks that wait for each other
 
 

@@ -89,34 +89,48 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-def run_sanitized(program: Path, *words: int) -> subprocess.CompletedProcess[str]:
+def run_program(program: Path, *words: int) -> subprocess.CompletedProcess[str]:
     # What a caller preloads for its own extension is not for this program.
     environment = {"ASAN_OPTIONS": "detect_stack_use_after_return=1"}
     command = [str(program), *map(str, words)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_an_overrun_of_shared_memory_is_found(sanitized: Path) -> None:
-    done = run_sanitized(sanitized, OVERRUN, 1, 0, 1)
-    assert done.returncode != 0
-    assert "AddressSanitizer: heap-buffer-overflow" in done.stderr
-    assert "planted.cu:" in done.stderr
-
-
-def test_right_kernels_pass_under_sanitizers(sanitized: Path) -> None:
+def passes_right_kernels(program: Path) -> None:
     data = (torch.arange(TILES * THREADS * 4) % 97).float().view(TILES, THREADS, 4)
     for which in (BARRIER, PIPELINE, DIVERGENCE, OVERRUN):
         for order in range(len(ORDERS)):
             for late in (0, 1):
-                done = run_sanitized(sanitized, which, 0, order, late)
+                done = run_program(program, which, 0, order, late)
                 assert done.returncode == 0, done.stdout + done.stderr
                 right = expected(which, data)
                 out = torch.tensor([float(line) for line in done.stdout.split()])
                 assert torch.equal(out[: right.numel()], right)
 
 
-def test_a_deadlock_is_reported_under_sanitizers(sanitized: Path) -> None:
-    done = run_sanitized(sanitized, DIVERGENCE, 1, 0, 1)
+def reports_a_deadlock(program: Path) -> None:
+    done = run_program(program, DIVERGENCE, 1, 0, 1)
     assert done.returncode == 1
     assert "no thread can go on" in done.stdout
     assert not done.stderr
+
+
+def test_an_overrun_of_shared_memory_is_found(sanitized: Path) -> None:
+    done = run_program(sanitized, OVERRUN, 1, 0, 1)
+    assert done.returncode != 0
+    assert "AddressSanitizer: heap-buffer-overflow" in done.stderr
+    assert "planted.cu:" in done.stderr
+
+
+def test_fibers_get_along_with_sanitizers(sanitized: Path) -> None:
+    passes_right_kernels(sanitized)
+    reports_a_deadlock(sanitized)
+
+
+def test_fibers_without_our_own_switch(tmp_path: Path) -> None:
+    """What processors other than x86-64 and aarch64 take."""
+    program = tmp_path / "planted"
+    done = build(program, ("planted.cu", "planted_main.cpp"), "-DTINYCHAT_UCONTEXT")
+    assert done.returncode == 0, done.stderr
+    passes_right_kernels(program)
+    reports_a_deadlock(program)

@@ -93,7 +93,10 @@ constexpr std::size_t kStackBytes = 65 * 4096;
 #else
 constexpr std::size_t kStackBytes = 17 * 4096;
 #endif
+constexpr std::size_t kGuardBytes = 64 << 10;  // below the last stack of a mapping; no access
 constexpr std::size_t kCanaryBytes = 64;
+constexpr std::size_t kStacksPerMapping = 256;
+constexpr std::size_t kMappingBytes = kGuardBytes + kStacksPerMapping * kStackBytes;
 constexpr std::size_t kColors = 16;
 constexpr std::size_t kColorBytes = 192;
 
@@ -110,17 +113,20 @@ bool Stack::overflowed() const {
 }
 
 StackPool::~StackPool() {
-  for (std::byte* mapping : mappings_) munmap(mapping, kStacksPerMapping * kStackBytes);
+  for (std::byte* mapping : mappings_) munmap(mapping, kMappingBytes);
 }
 
+// The first stack is the uppermost, so that what outgrows it in a small block meets nobody.
 Stack StackPool::operator[](std::size_t i) {
   while (i / kStacksPerMapping >= mappings_.size()) {
-    void* memory = mmap(nullptr, kStacksPerMapping * kStackBytes, PROT_READ | PROT_WRITE,
+    void* memory = mmap(nullptr, kMappingBytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
+    mprotect(memory, kGuardBytes, PROT_NONE);
     mappings_.push_back(static_cast<std::byte*>(memory));
   }
-  return {mappings_[i / kStacksPerMapping] + i % kStacksPerMapping * kStackBytes, kStackBytes};
+  std::byte* const end = mappings_[i / kStacksPerMapping] + kMappingBytes;
+  return {end - (i % kStacksPerMapping + 1) * kStackBytes, kStackBytes};
 }
 
 void Fiber::start(const Stack& stack, std::size_t color, void (*entry)()) {

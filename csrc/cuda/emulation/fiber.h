@@ -36,7 +36,6 @@ class StackPool {
   Stack operator[](std::size_t i);
 
  private:
-  static constexpr std::size_t kStacksPerMapping = 256;
   std::vector<std::byte*> mappings_;
 };
 
