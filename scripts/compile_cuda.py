@@ -43,7 +43,7 @@ class Budget:
 
 BUDGETS = {
     "embedding_kernel": Budget(registers=32),
-    "rms_norm_kernel": Budget(registers=64),
+    "norm_kernel": Budget(registers=64),
 }
 
 

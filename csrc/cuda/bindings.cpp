@@ -39,19 +39,23 @@ void register_ops(py::module_& module) {
       .value("float16", DType::kFloat16)
       .value("bfloat16", DType::kBfloat16);
 
+  py::enum_<NormKind>(module, "NormKind", py::module_local())
+      .value("rms", NormKind::kRms)
+      .value("layer", NormKind::kLayer);
+
   py::class_<Queue> queue(module, "Queue", py::module_local());
   queue.def_readonly("arch", &Queue::arch);
   queue.def_readonly("programmatic", &Queue::programmatic);
 
-  // --- rms_norm ---
+  // --- norm ---
   queue.def(
-      "rms_norm",
-      [](const Queue& q, Address x, Address branch, Address weight, Address out, int rows, int cols,
-         float eps) {
-        check(rms_norm(q, {at<float>(x), at<const Half>(branch), at<const float>(weight),
-                           at<Half>(out), rows, cols, eps}));
+      "norm",
+      [](const Queue& q, Address x, NormKind kind, Address weight, Address bias, float eps,
+         Address out, int rows, int cols) {
+        const RowNorm how{kind, at<const float>(weight), at<const float>(bias), eps};
+        check(norm(q, {at<const float>(x), how, at<float>(out), rows, cols}));
       },
-      "x"_a, "branch"_a, "weight"_a, "out"_a, "rows"_a, "cols"_a, "eps"_a, no_gil);
+      "x"_a, "kind"_a, "weight"_a, "bias"_a, "eps"_a, "out"_a, "rows"_a, "cols"_a, no_gil);
 
   // --- embedding ---
   queue.def(

@@ -9,17 +9,23 @@
 
 namespace tinychat::cuda {
 
-using Half = std::uint16_t;  // float16 as host code sees it
+enum class NormKind { kRms, kLayer };
 
-struct RmsNormArgs {
-  float* x;             // [rows, cols] the residual stream, which gets the branch
-  const Half* branch;   // [rows, cols], or null
-  const float* weight;  // [cols]
-  Half* out;            // [rows, cols]
-  int rows, cols;
+// How a row of C numbers is normalized.
+struct RowNorm {
+  NormKind kind;
+  const float* weight;  // [C]
+  const float* bias;    // [C] or null; of a layer norm alone
   float eps;
 };
-Status rms_norm(const Queue& queue, const RmsNormArgs& args);
+
+struct NormArgs {
+  const float* x;  // [rows, cols]
+  RowNorm norm;
+  float* out;  // [rows, cols]
+  int rows, cols;
+};
+Status norm(const Queue& queue, const NormArgs& args);
 
 struct EmbeddingArgs {
   const std::int32_t* ids;  // [rows]

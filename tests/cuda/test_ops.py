@@ -14,6 +14,7 @@ from torch import Tensor
 from tests.cuda.emulated import SCHEDULES, Schedule
 from tests.kernels.compare import misaligned, relative_error
 from tinychat.errors import KernelError
+from tinychat.kernels import Norm
 from tinychat.kernels.reference import ReferenceOps
 
 emulated = pytest.importorskip(
@@ -22,8 +23,8 @@ emulated = pytest.importorskip(
     exc_type=ImportError,
 )
 REFERENCE = ReferenceOps()
-# The result is rounded to float16: at most half of 2^-10 of each element.
-HALF_ROUNDING = 2**-11
+# Sums of some hundred float32 terms, a root and three products: a few roundings of 6e-8 each.
+SUM_ROUNDING = 1e-6
 # 1023 to 1025: one short of a full round of 256 threads by four, full, and one more.
 WIDTHS = (1, 7, 64, 172, 1023, 1024, 1028, 2304)
 
@@ -44,47 +45,62 @@ def stream() -> Iterator[object]:
     yield open_stream(Schedule(order="shuffled"))
 
 
-def rms_norm(stream, x: Tensor, branch: Tensor | None, weight: Tensor, eps: float) -> Tensor:
-    """x [T, C] is changed where there is a branch."""
-    out = torch.full(x.shape, torch.nan, dtype=torch.float16)
-    address = 0 if branch is None else branch.data_ptr()
-    stream.queue().rms_norm(x.data_ptr(), address, weight.data_ptr(), out.data_ptr(), *x.shape, eps)
+def norm(stream, x: Tensor, how: Norm) -> Tensor:
+    out = torch.full(x.shape, torch.nan)
+    kind = getattr(emulated.NormKind, how.kind)
+    bias = 0 if how.bias is None else how.bias.data_ptr()
+    stream.queue().norm(
+        x.data_ptr(), kind, how.weight.data_ptr(), bias, how.eps, out.data_ptr(), *x.shape
+    )
     stream.synchronize()
     return out
 
 
+def norms(width: int) -> list[Norm]:
+    return [
+        Norm("rms", torch.randn(width), 1e-5),
+        Norm("layer", torch.randn(width), 1e-5),
+        Norm("layer", torch.randn(width), 1e-5, torch.randn(width)),
+    ]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("tokens", (0, 1, 5))
-@pytest.mark.parametrize("branched", (False, True))
-def test_rms_norm(stream, tokens: int, width: int, branched: bool) -> None:
-    x, weight = torch.randn(tokens, width), torch.randn(width)
-    branch = torch.randn(tokens, width).half() if branched else None
-    residual = x.clone()
-    expected = REFERENCE.rms_norm(
-        torch.zeros_like(x) if branch is None else branch.float(), weight, 1e-5, residual
-    )
-    actual = rms_norm(stream, x, branch, weight, 1e-5)
-    assert torch.equal(x, residual)
-    assert relative_error(actual, expected) < HALF_ROUNDING
+def test_norm(stream, tokens: int, width: int) -> None:
+    x = torch.randn(tokens, width)
+    for how in norms(width):
+        expected = REFERENCE.norm(x, how)
+        # A layer norm of one element is 0 / sqrt(eps), whatever it is.
+        assert torch.equal(norm(stream, x, how).isnan(), expected.isnan())
+        assert relative_error(norm(stream, x, how), expected) < SUM_ROUNDING
 
 
-def test_rms_norm_of_misaligned_rows(stream) -> None:
-    x, weight = misaligned(torch.randn(3, 64)), torch.randn(64)
-    actual = rms_norm(stream, x, None, weight, 1e-5)
-    assert relative_error(actual, REFERENCE.rms_norm(x, weight, 1e-5)) < HALF_ROUNDING
+def test_norm_of_misaligned_rows(stream) -> None:
+    x, how = misaligned(torch.randn(3, 64)), norms(64)[2]
+    assert relative_error(norm(stream, x, how), REFERENCE.norm(x, how)) < SUM_ROUNDING
+    assert how.bias is not None
+    shifted = Norm("layer", misaligned(how.weight), 1e-5, misaligned(how.bias))
+    assert relative_error(norm(stream, x, shifted), REFERENCE.norm(x, how)) < SUM_ROUNDING
 
 
-def test_rms_norm_keeps_large_activations(stream) -> None:
+def test_norm_keeps_large_activations(stream) -> None:
     """The stream is float32: what would be infinite in float16 is normalized like all else."""
-    x, weight = torch.randn(2, 256) * 1e6, torch.ones(256)
-    actual = rms_norm(stream, x, None, weight, 1e-5)
-    assert relative_error(actual, REFERENCE.rms_norm(x, weight, 1e-5)) < HALF_ROUNDING
+    x, how = torch.randn(2, 256) * 1e6, norms(256)[0]
+    assert relative_error(norm(stream, x, how), REFERENCE.norm(x, how)) < SUM_ROUNDING
 
 
-def test_rms_norm_is_the_same_under_every_schedule() -> None:
-    x, branch, weight = torch.randn(5, 172), torch.randn(5, 172).half(), torch.randn(172)
-    results = [rms_norm(open_stream(s), x.clone(), branch, weight, 1e-5) for s in SCHEDULES]
-    assert all(torch.equal(result, results[0]) for result in results)
+def test_layer_norm_of_a_far_mean_keeps_its_digits(stream) -> None:
+    x, how = 1000 + torch.randn(3, 172), Norm("layer", torch.ones(172), 1e-5)
+    expected = torch.nn.functional.layer_norm(x.double(), (172,), eps=1e-5)
+    # Near 1000 a float32 has steps of 6e-5, which is also the error of the mean.
+    assert relative_error(norm(stream, x, how), expected) < 2e-4
+
+
+def test_norm_is_the_same_under_every_schedule() -> None:
+    x = torch.randn(5, 172)
+    for how in norms(172):
+        results = [norm(open_stream(schedule), x, how) for schedule in SCHEDULES]
+        assert all(torch.equal(result, results[0]) for result in results)
 
 
 def embedding(stream, ids: Tensor, table: Tensor) -> Tensor:
@@ -115,18 +131,18 @@ def test_embedding_of_ids_outside_the_table(stream) -> None:
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
 def test_launches_follow_each_other(schedule: Schedule) -> None:
-    """embedding, then rms_norm of what it wrote, without waiting in between."""
-    table, ids, weight = torch.randn(7, 172), torch.tensor([6, 0, 6]).int(), torch.randn(172)
-    x, out = torch.full((3, 172), torch.nan), torch.full((3, 172), torch.nan).half()
+    """embedding, then norm of what it wrote, without waiting in between."""
+    table, ids, how = torch.randn(7, 172), torch.tensor([6, 0, 6]).int(), norms(172)[0]
+    x, out = torch.full((3, 172), torch.nan), torch.full((3, 172), torch.nan)
     stream = open_stream(schedule)
     queue = stream.queue()
     queue.embedding(
         *(ids.data_ptr(), table.data_ptr(), emulated.DType.float32, x.data_ptr(), 3, 172, 7)
     )
-    queue.rms_norm(x.data_ptr(), 0, weight.data_ptr(), out.data_ptr(), 3, 172, 1e-5)
+    rms = emulated.NormKind.rms
+    queue.norm(x.data_ptr(), rms, how.weight.data_ptr(), 0, how.eps, out.data_ptr(), 3, 172)
     stream.synchronize()
-    expected = REFERENCE.rms_norm(table[ids.long()], weight, 1e-5)
-    assert relative_error(out, expected) < HALF_ROUNDING
+    assert relative_error(out, REFERENCE.norm(table[ids.long()], how)) < SUM_ROUNDING
 
 
 def test_a_refused_launch_is_a_kernel_error() -> None:

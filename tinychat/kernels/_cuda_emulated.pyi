@@ -10,6 +10,10 @@ class DType:
     float16: ClassVar[DType]
     bfloat16: ClassVar[DType]
 
+class NormKind:
+    rms: ClassVar[NormKind]
+    layer: ClassVar[NormKind]
+
 class Order:
     forward: ClassVar[Order]
     reverse: ClassVar[Order]
@@ -23,9 +27,17 @@ class Queue:
     @property
     def programmatic(self) -> bool: ...
 
-    # --- rms_norm ---
-    def rms_norm(
-        self, x: int, branch: int, weight: int, out: int, rows: int, cols: int, eps: float
+    # --- norm ---
+    def norm(
+        self,
+        x: int,
+        kind: NormKind,
+        weight: int,
+        bias: int,
+        eps: float,
+        out: int,
+        rows: int,
+        cols: int,
     ) -> None: ...
 
     # --- embedding ---
