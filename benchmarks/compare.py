@@ -1,12 +1,13 @@
-"""Measure tinychat beside llama.cpp and transformers on the same shapes, ids and threads.
+"""Measure tinychat beside llama.cpp, OpenVINO and transformers: the same shapes, ids and threads.
 
 Usage: python benchmarks/compare.py [--shape llama-3.2-1b,smollm2-135m] [--threads 2]
-       [--engines llama.cpp,transformers] [--prompt-tokens 512] [--new-tokens 64] [--depth 0]
-       [--repeats 5] [--out benchmarks/results/NAME] [--work DIR]
+       [--engines llama.cpp,openvino,transformers] [--prompt-tokens 512] [--new-tokens 64]
+       [--depth 0] [--repeats 5] [--out benchmarks/results/NAME] [--work DIR] [--exporter PYTHON]
 
 Every engine runs in a process of its own, all of them in turns, and the machine's limits are
-measured between them. DIR keeps the files that llama.cpp runs; without it they are made again and
-deleted. NAME.json, NAME.md and NAME.svg are written.
+measured between them. DIR keeps the files that llama.cpp and OpenVINO run; without it they are made
+again and deleted. PYTHON is an interpreter that has optimum-intel, for OpenVINO's. NAME.json,
+NAME.md and NAME.svg are written.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import datetime
 import json
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from chart import draw
 from rivals.gguf_file import write_gguf
+from rivals.openvino_runner import write_openvino
 
 from tinychat.bench.job import Job
 from tinychat.bench.report import to_markdown
@@ -30,7 +34,7 @@ from tinychat.errors import MissingPackageError, TinyChatError
 from tinychat.shapes import shape_values
 
 HERE = Path(__file__).resolve().parent
-RIVALS = {"llama.cpp": "Q4_0", "transformers": "bf16"}
+RIVALS = {"llama.cpp": "Q4_0", "openvino": "int4", "transformers": "bf16"}
 
 
 def jobs_of(shape: str, args: argparse.Namespace, work: Path) -> list[Job]:
@@ -41,22 +45,35 @@ def jobs_of(shape: str, args: argparse.Namespace, work: Path) -> list[Job]:
         numbers = (args.threads, args.prompt_tokens, args.new_tokens, depths)
         return Job(engine, weights, None, shape, *numbers, load)
 
-    jobs = [job("tinychat", "int4", {})]
-    for engine in args.engines.split(","):
-        load = {"gguf": str(work / f"{shape}.gguf")} if engine == "llama.cpp" else {}
-        jobs.append(job(engine, RIVALS[engine], load))
-    return jobs
+    loads = {
+        "llama.cpp": {"gguf": str(work / f"{shape}.gguf")},
+        "openvino": {"openvino": str(work / f"{shape}.openvino")},
+    }
+    rivals = args.engines.split(",")
+    return [
+        job("tinychat", "int4", {}),
+        *(job(engine, RIVALS[engine], loads.get(engine, {})) for engine in rivals),
+    ]
 
 
-def run_any(job: Job) -> dict[str, Any]:
+def write_model(job: Job, exporter: str) -> None:
+    """Write what the job's engine runs, where that is a file and not there yet."""
+    writers: dict[str, Callable[..., None]] = {
+        "gguf": write_gguf,
+        "openvino": partial(write_openvino, python=exporter),
+    }
+    for kind, path in job.load.items():
+        if job.shape is not None and not Path(path).exists():
+            print(f"writing {path}", file=sys.stderr)
+            writers[kind](Path(path), shape_values(job.shape))
+
+
+def run_any(job: Job, exporter: str) -> dict[str, Any]:
     """As `run_job`, for the other engines too. Raises: TinyChatError, also for a missing package,
     so that the engine is left out.
     """
     try:
-        gguf = job.load.get("gguf")
-        if gguf is not None and job.shape is not None and not Path(gguf).exists():
-            print(f"writing {gguf}", file=sys.stderr)
-            write_gguf(Path(gguf), shape_values(job.shape))
+        write_model(job, exporter)
         return run_job(job, [sys.executable, str(HERE / "worker.py")])
     except MissingPackageError as error:
         raise TinyChatError(str(error)) from None
@@ -75,6 +92,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/DATE")
     parser.add_argument("--work", type=Path)
+    parser.add_argument("--exporter", default=sys.executable, metavar="PYTHON")
     args = parser.parse_args()
     for engine in args.engines.split(","):
         if engine not in RIVALS:
@@ -94,7 +112,7 @@ def main() -> None:
             results[shape] = benchmark(
                 jobs_of(shape, args, work),
                 args.repeats,
-                run_any,
+                partial(run_any, exporter=args.exporter),
                 lambda done, total, shape=shape: print(f"{shape} {done}/{total}", file=sys.stderr),
                 profile=True,
             )
