@@ -51,7 +51,7 @@ def jobs_of(shape: str, args: argparse.Namespace, work: Path) -> list[Job]:
     }
     rivals = args.engines.split(",")
     return [
-        job("tinychat", "int4", {}),
+        job("tinychat", "int4", {"isa": args.isa}),
         *(job(engine, RIVALS[engine], loads.get(engine, {})) for engine in rivals),
     ]
 
@@ -63,7 +63,7 @@ def write_model(job: Job, exporter: str) -> None:
         "openvino": partial(write_openvino, python=exporter),
     }
     for kind, path in job.load.items():
-        if job.shape is not None and not Path(path).exists():
+        if kind in writers and job.shape is not None and not Path(path).exists():
             print(f"writing {path}", file=sys.stderr)
             writers[kind](Path(path), shape_values(job.shape))
 
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/DATE")
     parser.add_argument("--work", type=Path)
+    parser.add_argument("--isa", help="of ours; rivals have what they were built for")
     parser.add_argument("--exporter", default=sys.executable, metavar="PYTHON")
     args = parser.parse_args()
     for engine in args.engines.split(","):
@@ -122,6 +123,8 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     names = ("shape", "threads", "engines", "prompt_tokens", "new_tokens", "depth", "repeats")
     flags = [f"--{name.replace('_', '-')} {getattr(args, name)}" for name in names]
+    if args.isa:
+        flags.append(f"--isa {args.isa}")
     command = " ".join(["python benchmarks/compare.py", *flags])
     document = {"command": command, "shapes": results}
     out.with_name(out.name + ".json").write_text(

@@ -51,7 +51,7 @@ class TinyChatRunner:
         check_choices(device=settings.get("device", "auto"))
         config = shape_config(job.shape)
         source = RandomCheckpoint(config, job.weights)
-        ops = select("cpu", threads=job.threads)
+        ops = select("cpu", isa=settings.get("isa"), threads=job.threads)
         given = {name: settings[name] for name in OF_BUILD if name in settings}
         return build(source, config, ops, **given)
 
