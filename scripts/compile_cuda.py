@@ -42,8 +42,10 @@ class Budget:
 
 
 BUDGETS = {
+    "attn_decode_kernel": Budget(registers=255),
     "embedding_kernel": Budget(registers=32),
     "norm_kernel": Budget(registers=64),
+    "rope_append_kernel": Budget(registers=64),
 }
 
 

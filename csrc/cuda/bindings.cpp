@@ -37,7 +37,8 @@ void register_ops(py::module_& module) {
   py::enum_<DType>(module, "DType", py::module_local())
       .value("float32", DType::kFloat32)
       .value("float16", DType::kFloat16)
-      .value("bfloat16", DType::kBfloat16);
+      .value("bfloat16", DType::kBfloat16)
+      .value("int8", DType::kInt8);
 
   py::enum_<NormKind>(module, "NormKind", py::module_local())
       .value("rms", NormKind::kRms)
@@ -66,6 +67,46 @@ void register_ops(py::module_& module) {
                             at<float>(out), rows, cols, vocabulary}));
       },
       "ids"_a, "table"_a, "dtype"_a, "out"_a, "rows"_a, "cols"_a, "vocabulary"_a, no_gil);
+
+  // --- attention ---
+  py::class_<NewTokens>(module, "NewTokens", py::module_local())
+      .def(py::init(
+               [](Address qkv, Address start, int tokens, int heads, int kv_heads, int head_dim) {
+                 return NewTokens{at<const float>(qkv),
+                                  at<const std::int32_t>(start),
+                                  tokens,
+                                  heads,
+                                  kv_heads,
+                                  head_dim};
+               }),
+           "qkv"_a, "start"_a, "tokens"_a, "heads"_a, "kv_heads"_a, "head_dim"_a);
+  py::class_<Rotation>(module, "Rotation", py::module_local())
+      .def(py::init([](Address cos, Address sin, int half) {
+             return Rotation{at<const float>(cos), at<const float>(sin), half};
+           }),
+           "cos"_a, "sin"_a, "half"_a);
+  py::class_<Cache>(module, "Cache", py::module_local())
+      .def(py::init([](Address keys, Address values, DType dtype, int capacity) {
+             return Cache{at<void>(keys), at<void>(values), dtype, capacity};
+           }),
+           "keys"_a, "values"_a, "dtype"_a, "capacity"_a);
+  queue.def(
+      "attn_decode",
+      [](const Queue& q, const NewTokens& tokens, const Rotation& rotation, const Cache& cache,
+         Address alibi, float scale, int window, int splits, Address gathered, Address arrived,
+         Address out) {
+        check(attn_decode(q, {tokens, rotation, cache, at<const float>(alibi), scale, window,
+                              splits, at<float>(gathered), at<unsigned>(arrived), at<float>(out)}));
+      },
+      "tokens"_a, "rotation"_a, "cache"_a, "alibi"_a, "scale"_a, "window"_a, "splits"_a,
+      "gathered"_a, "arrived"_a, "out"_a, no_gil);
+  queue.def(
+      "rope_append",
+      [](const Queue& q, const NewTokens& tokens, const Rotation& rotation, const Cache& cache,
+         Address rotated, DType dtype) {
+        check(rope_append(q, {tokens, rotation, cache, at<void>(rotated), dtype}));
+      },
+      "tokens"_a, "rotation"_a, "cache"_a, "q"_a, "q_dtype"_a, no_gil);
 }
 
 }  // namespace tinychat::cuda

@@ -51,6 +51,8 @@ inline void spin_pause(const char* file = __builtin_FILE(), int line = __builtin
 }
 #endif
 
+__host__ __device__ constexpr int ceil_div(int n, int by) { return (n + by - 1) / by; }
+
 __device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % kWarpLanes; }
 __device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / kWarpLanes; }
 

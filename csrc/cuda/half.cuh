@@ -20,6 +20,7 @@ struct Bfloat16 {
 };
 
 __device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(std::int8_t x) { return static_cast<float>(x); }
 __device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
 __device__ __forceinline__ float to_float(Bfloat16 x) {
   const std::uint32_t word = static_cast<std::uint32_t>(x.bits) << 16;

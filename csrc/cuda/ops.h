@@ -36,4 +36,49 @@ struct EmbeddingArgs {
 };
 Status embedding(const Queue& queue, const EmbeddingArgs& args);
 
+// New tokens that follow each other, on their way into one layer's cache.
+struct NewTokens {
+  const float* qkv;           // [tokens, (heads + 2 kv_heads) head_dim]: the heads of q, k and v
+  const std::int32_t* start;  // [1] or more: the position of the first token
+  int tokens, heads, kv_heads, head_dim;
+};
+
+// Pairs of numbers half a rotary size apart are turned by the angles of their position.
+struct Rotation {
+  const float* cos;  // [capacity, half]
+  const float* sin;
+  int half;  // 0 for none
+};
+
+// One layer's cache, rows of `dtype`: float16, or int8 with their scale behind them.
+struct Cache {
+  void* keys;  // [kv_heads, capacity, row]
+  void* values;
+  DType dtype;
+  int capacity;
+};
+
+struct AttnDecodeArgs {
+  NewTokens tokens;
+  Rotation rotation;
+  Cache cache;
+  const float* alibi;  // [heads] or null
+  float scale;         // of q k
+  int window;          // keys that a token sees, itself among them; 0 for all
+  int splits;          // blocks that share the keys of a token and kv head, at most 128
+  float* gathered;     // [tokens, heads, splits, head_dim + 4]; what it holds does not matter
+  unsigned* arrived;   // [tokens, heads], zero before the first launch and after each
+  float* out;          // [tokens, heads head_dim]
+};
+Status attn_decode(const Queue& queue, const AttnDecodeArgs& args);
+
+struct RopeAppendArgs {
+  NewTokens tokens;
+  Rotation rotation;
+  Cache cache;
+  void* q;        // [tokens, heads head_dim]
+  DType q_dtype;  // float32 or float16
+};
+Status rope_append(const Queue& queue, const RopeAppendArgs& args);
+
 }  // namespace tinychat::cuda

@@ -1,4 +1,4 @@
-// Sums over a warp and a block, and the block that comes last.
+// Sums and maxima over a warp and a block, and the block that comes last.
 #pragma once
 
 #include "cuda/common.cuh"
@@ -6,11 +6,23 @@
 
 namespace tinychat::cuda {
 
-// The sum over all lanes, the same bits in each.
+// The sum over all lanes, or over each kLanes neighbours, the same bits in each of them.
+template <int kLanes = kWarpLanes>
 __device__ __forceinline__ float warp_sum(float value) {
 #pragma unroll
-  for (int bit = kWarpLanes / 2; bit > 0; bit /= 2) {
+  for (int bit = kLanes / 2; bit > 0; bit /= 2) {
     value += __shfl_xor_sync(kAllLanes, value, bit);
+  }
+  return value;
+}
+
+// The largest over all lanes.
+template <class T>
+__device__ __forceinline__ T warp_max(T value) {
+#pragma unroll
+  for (int bit = kWarpLanes / 2; bit > 0; bit /= 2) {
+    const T other = __shfl_xor_sync(kAllLanes, value, bit);
+    value = value < other ? other : value;
   }
   return value;
 }

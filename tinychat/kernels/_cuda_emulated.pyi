@@ -9,6 +9,7 @@ class DType:
     float32: ClassVar[DType]
     float16: ClassVar[DType]
     bfloat16: ClassVar[DType]
+    int8: ClassVar[DType]
 
 class NormKind:
     rms: ClassVar[NormKind]
@@ -18,6 +19,23 @@ class Order:
     forward: ClassVar[Order]
     reverse: ClassVar[Order]
     shuffled: ClassVar[Order]
+
+class NewTokens:
+    """New tokens that follow each other."""
+
+    def __init__(
+        self, qkv: int, start: int, tokens: int, heads: int, kv_heads: int, head_dim: int
+    ) -> None: ...
+
+class Rotation:
+    """The tables of angles; `half` is 0 for no rotation."""
+
+    def __init__(self, cos: int, sin: int, half: int) -> None: ...
+
+class Cache:
+    """One layer's cache."""
+
+    def __init__(self, keys: int, values: int, dtype: DType, capacity: int) -> None: ...
 
 class Queue:
     """Where launches go; the ops are its methods."""
@@ -50,6 +68,24 @@ class Queue:
         rows: int,
         cols: int,
         vocabulary: int,
+    ) -> None: ...
+
+    # --- attention ---
+    def attn_decode(
+        self,
+        tokens: NewTokens,
+        rotation: Rotation,
+        cache: Cache,
+        alibi: int,
+        scale: float,
+        window: int,
+        splits: int,
+        gathered: int,
+        arrived: int,
+        out: int,
+    ) -> None: ...
+    def rope_append(
+        self, tokens: NewTokens, rotation: Rotation, cache: Cache, q: int, q_dtype: DType
     ) -> None: ...
 
 class Stream:

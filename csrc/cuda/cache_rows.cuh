@@ -1,0 +1,93 @@
+// New heads on their way into the cache: turned to their position, and rounded to its rows as
+// tinychat/kernels/rows.py has them. What could be rounded in two ways is spelled out, so that a
+// row is the same bits whichever kernel appends it.
+#pragma once
+
+#include <type_traits>
+
+#include "cuda/half.cuh"
+#include "cuda/ops.h"
+#include "cuda/reduce.cuh"
+
+namespace tinychat::cuda {
+
+// The angles of one position.
+struct Angles {
+  const float* cos;  // [half]
+  const float* sin;
+  int half;
+};
+
+__device__ __forceinline__ Angles angles_at(const Rotation& rotation, int position) {
+  const std::size_t first =
+      static_cast<std::size_t>(position) * static_cast<std::size_t>(rotation.half);
+  return {rotation.cos + first, rotation.sin + first, rotation.half};
+}
+
+// Element i of the head x, turned.
+__device__ __forceinline__ float rotated(const float* x, const Angles& angles, int i) {
+  const int half = angles.half;
+  if (i >= 2 * half) return x[i];
+  const int pair = i < half ? i : i - half;
+  const float a = x[pair], b = x[half + pair], c = angles.cos[pair], s = angles.sin[pair];
+  return i < half ? fmaf(a, c, -(b * s)) : fmaf(b, c, a * s);
+}
+
+// The heads of one token in qkv: first those of q, then of k, then of v.
+__device__ __forceinline__ const float* head_of(const NewTokens& tokens, int token, int head) {
+  const std::size_t heads = static_cast<std::size_t>(tokens.heads + 2 * tokens.kv_heads);
+  const std::size_t row = static_cast<std::size_t>(token) * heads + static_cast<std::size_t>(head);
+  return tokens.qkv + row * static_cast<std::size_t>(tokens.head_dim);
+}
+
+// Elements of a row of the cache.
+template <class T>
+__host__ __device__ constexpr int row_width(int head_dim) {
+  constexpr bool kHasScale = std::is_same_v<T, std::int8_t>;
+  return head_dim + (kHasScale ? static_cast<int>(sizeof(float)) : 0);
+}
+
+// The row of position 0 of a head in the keys or values of the cache.
+template <class T>
+__device__ __forceinline__ T* first_row(void* rows, const NewTokens& tokens, int capacity,
+                                        int kv_head) {
+  const std::size_t before = static_cast<std::size_t>(kv_head) * static_cast<std::size_t>(capacity);
+  return static_cast<T*>(rows) + before * static_cast<std::size_t>(row_width<T>(tokens.head_dim));
+}
+
+// Writes the head x [dim] as a row: a warp does, a lane every 32nd element.
+__device__ __forceinline__ void write_row(const float* x, const Angles& angles, int dim,
+                                          __half* out) {
+  for (int i = lane_index(); i < dim; i += kWarpLanes) {
+    out[i] = from_float<__half>(rotated(x, angles, i));
+  }
+}
+
+// The largest magnitude becomes 127. Where a number is none, or infinite, the scale is NaN.
+__device__ __forceinline__ void write_row(const float* x, const Angles& angles, int dim,
+                                          std::int8_t* out) {
+  constexpr float kSmallestRange = 1e-30f;  // less is rounded to zeros, as on the CPU
+  float largest = 0.0f, odd = 0.0f;
+  for (int i = lane_index(); i < dim; i += kWarpLanes) {
+    const float value = rotated(x, angles, i);
+    largest = fmaxf(largest, fabsf(value));
+    odd += value * 0.0f;  // NaN where the value is NaN or infinite
+  }
+  largest = warp_max(largest);
+  odd = warp_sum(odd);
+  const bool any = odd == 0.0f && largest > kSmallestRange;
+  const float inverse = any ? 127.0f / largest : 0.0f;
+  for (int i = lane_index(); i < dim; i += kWarpLanes) {
+    const float code = any ? rintf(rotated(x, angles, i) * inverse) : 0.0f;
+    out[i] = static_cast<std::int8_t>(static_cast<int>(code));
+  }
+  const float scale = any ? largest / 127.0f : odd;
+  std::int8_t bytes[sizeof(scale)];  // a row begins anywhere
+  memcpy(bytes, &scale, sizeof(scale));
+#pragma unroll
+  for (int i = 0; i < static_cast<int>(sizeof(scale)); ++i) {
+    if (lane_index() == i) out[dim + i] = bytes[i];
+  }
+}
+
+}  // namespace tinychat::cuda
