@@ -10,23 +10,24 @@
 // Grid: (kv heads x tiles of query heads, tokens, splits), blocks of 128 threads. The query heads
 // of a kv head are rows of one tile, up to 8, so that the cache is read once for all of them; what
 // is more takes further tiles. The keys that a token sees are cut into at most as many stretches as
-// there are splits; where they are few, the splits left over end at once. Which keys a stretch has
-// depends on the position, the window and the number of splits alone, and so do the bits of a row.
-// The position is read on the card: a captured launch serves every token.
+// there are splits; where they are few, the blocks left over end at once. Which keys a stretch has
+// depends on the position, the window and the number of splits alone, and with them the bits of a
+// row: launched with one number of splits, a token gets the same ones in any company. The position
+// is read on the card, so a captured launch serves every token.
 //
 // In a block a team of 8, 16 or 32 lanes shares a key, each lane with 8 of its elements: 16 bytes
-// of float16. A lane asks for 4 keys and 4 values, then multiplies. New rows,
-// the token's own and those of earlier tokens of the call, are made by every block that needs them,
-// in shared memory; the block with the newest stretch writes the token's own to the cache. What
-// teams have gathered is joined in shared memory, what splits have in global memory by the block
-// that comes last, both in a fixed order. Head sizes that do not divide into eights (int8: fours),
-// and caches that are not aligned, go element by element, a tile a head.
+// of float16. A lane asks for 4 keys and 4 values, then multiplies. New rows, the token's own and
+// those of earlier tokens of the call, are made by every block that attends to them, in shared
+// memory; the block with the newest stretch writes the token's own to the cache. What teams have
+// gathered is joined in shared memory, what splits have in global memory by the block that comes
+// last, both in a fixed order. Head sizes that are no multiple of 8 (int8: of 4), and caches that
+// are not aligned, go element by element, a tile a head.
 //
-// Bound: reading the cache once, from some hundred positions on; before that the trips to memory
-// one after the other: position, q and angles, keys and values, the join. For 8 rows the arithmetic
-// (16 multiply-adds, 2 conversions, 16 shuffles over kLanes an element pair) is near that bound on
-// cards with much bandwidth. Not yet run on a card; the number of keys in flight and the least
-// stretch are guesses.
+// Bound: from some hundred positions on, reading the cache once; before that the trips to memory
+// one after the other: position, queries and angles, keys and values, the join. With 8 rows an
+// element takes 8 multiply-adds, a conversion and 2 shuffles, which keep a multiprocessor about as
+// long as the 0.1 cycles in which 4.8 TB/s over 132 of them bring it. Not yet run on a card; the
+// keys in flight and the least stretch are guesses.
 #include "cuda/cache_rows.cuh"
 #include "cuda/elements.cuh"
 #include "cuda/launch.h"
@@ -47,20 +48,30 @@ constexpr int kMostTokens = 8;
 constexpr int kStateFloats = 4;  // behind gathered sums: largest score, sum of weights, two unused
 constexpr float kLog2E = 1.44269504f;
 
-// How lanes share a row of the cache. Piece i of a lane is kWide neighbouring elements, one load.
-template <class T, int kWideElements, int kPiecesOfLane, int kLanesOfTeam>
+// A lane's elements of a row: kPieces times kWide neighbours, one load each.
+template <class T, int kWideElements, int kLoads>
 struct Layout {
   using Element = T;
-  static constexpr int kWide = kWideElements, kPieces = kPiecesOfLane, kLanes = kLanesOfTeam;
-  static constexpr int kCount = kWide * kPieces;  // elements of a lane
-  static constexpr int kSpan = kCount * kLanes;   // of a team, those beyond the head among them
-  static constexpr int kTeams = kThreads / kLanes, kTeamsOfWarp = kWarpLanes / kLanes;
+  static constexpr int kWide = kWideElements, kPieces = kLoads;
+  static constexpr int kCount = kWide * kPieces;       // 8
   static constexpr int kStep = kWide < 4 ? kWide : 4;  // floats that one instruction moves
+};
 
-  static __device__ __forceinline__ int piece(int i) {
-    return (i * kLanes + lane_index() % kLanes) * kWide;
+// The lanes that share a row are a team: 2^shift neighbours of a warp.
+struct Teams {
+  int shift;
+
+  __host__ __device__ constexpr int lanes() const { return 1 << shift; }
+  __host__ __device__ constexpr int in_block() const { return kThreads >> shift; }
+  __device__ __forceinline__ int in_warp() const { return kWarpLanes >> shift; }
+  __device__ __forceinline__ int own() const { return static_cast<int>(threadIdx.x) >> shift; }
+  __device__ __forceinline__ int lane() const { return lane_index() & (lanes() - 1); }
+
+  // Where element i of the own lane stands in a row; beyond the head there may be more of them.
+  template <class L>
+  __device__ __forceinline__ int column(int i) const {
+    return ((i / L::kWide << shift) + lane()) * L::kWide + i % L::kWide;
   }
-  static __device__ __forceinline__ int team() { return static_cast<int>(threadIdx.x) / kLanes; }
 };
 
 // The keys begin..end - 1, one of `count` stretches; the last holds the newest key.
@@ -109,13 +120,15 @@ struct RawRow {
 
 // Where `there` is false nothing is read, and all is zero.
 template <class L>
-__device__ __forceinline__ RawRow<L> load_row(const typename L::Element* row, int dim, bool there) {
+__device__ __forceinline__ RawRow<L> load_row(const Teams& teams, const typename L::Element* row,
+                                              int dim, bool there) {
   using Raw = Pack<typename L::Element, L::kWide>;
   RawRow<L> raw = {};
   if (!there) return raw;
 #pragma unroll
   for (int i = 0; i < L::kPieces; ++i) {
-    if (L::piece(i) < dim) raw.piece[i] = *reinterpret_cast<const Raw*>(row + L::piece(i));
+    const int column = teams.column<L>(i * L::kWide);
+    if (column < dim) raw.piece[i] = *reinterpret_cast<const Raw*>(row + column);
   }
   if constexpr (std::is_same_v<typename L::Element, std::int8_t>) {
     if constexpr (L::kWide % sizeof(float) == 0) {
@@ -127,13 +140,14 @@ __device__ __forceinline__ RawRow<L> load_row(const typename L::Element* row, in
   return raw;
 }
 
-// Without the scale.
+// A step of elements from the lane's element `first` on, without the scale.
 template <class L>
-__device__ __forceinline__ Floats<L::kCount> numbers_of(const RawRow<L>& raw) {
-  Floats<L::kCount> numbers;
+__device__ __forceinline__ Floats<L::kStep> numbers_of(const RawRow<L>& raw, int first) {
+  Floats<L::kStep> numbers;
 #pragma unroll
-  for (int i = 0; i < L::kCount; ++i) {
-    numbers.at[i] = to_float(raw.piece[i / L::kWide].at[i % L::kWide]);
+  for (int e = 0; e < L::kStep; ++e) {
+    const int i = first + e;
+    numbers.at[e] = to_float(raw.piece[i / L::kWide].at[i % L::kWide]);
   }
   return numbers;
 }
@@ -160,38 +174,43 @@ struct Gathered {
   }
 };
 
-// Where things are in shared memory, in floats. What stands before kBehind is used until the keys
-// are done with, then the gathered rows take its place.
+// Where things are in shared memory, in floats. Queries, slopes and fresh rows are used until the
+// keys are done with, then gathered rows take their place.
 template <class L, int kRows>
 struct Shared {
-  static constexpr int kSlopes = kRows * L::kSpan;  // behind q
+  static constexpr int kSlopes = kRows * kMostDim;  // behind the queries
   static constexpr int kFresh = kSlopes + 8;
 
-  int dim;
+  int dim, teams;
 
-  __host__ __device__ constexpr int fresh_rows() const {  // of keys, then of values
-    return 2 * kMostTokens * fresh_width<typename L::Element>(dim);
+  __host__ __device__ constexpr int fresh_elements() const {  // of the keys; as many of values
+    return kMostTokens * fresh_width<typename L::Element>(dim);
   }
   __host__ __device__ constexpr int scratch() const {
-    const int before = kFresh + fresh_rows() * static_cast<int>(sizeof(typename L::Element)) / 4;
-    const int gathered = L::kTeams * kRows * (dim + kStateFloats);
+    constexpr int kBytes = static_cast<int>(sizeof(typename L::Element));
+    const int before = kFresh + 2 * fresh_elements() * kBytes / static_cast<int>(sizeof(float));
+    const int gathered = teams * kRows * (dim + kStateFloats);
     return before > gathered ? before : gathered;
   }
-  // A factor for every part and row, a state for every row, and the flag of the last block.
+  // Behind it a factor for every part and row, a state for every row, the flag of the last block.
   __host__ __device__ constexpr int end(int splits) const {
-    return scratch() + kRows * (splits > L::kTeams ? splits : L::kTeams) + 2 * kRows + 1;
+    return scratch() + kRows * (splits > teams ? splits : teams) + 2 * kRows + 1;
   }
 };
 
-// out [kRows, kSpan]: queries, turned and scaled; zero beyond the head and the rows.
+// out [kRows, kMostDim]: queries, turned and scaled; zero beyond the head and the rows, as far as
+// a team reads.
 template <class L, int kRows>
-__device__ __forceinline__ void prepare_queries(const AttnDecodeArgs& args, const float* q,
-                                                const Angles& angles, int rows, float* out) {
-  const int dim = args.tokens.head_dim;
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * L::kSpan; i += kThreads) {
-    const int row = i / L::kSpan, d = i % L::kSpan;
-    const bool inside = row < rows && d < dim;
-    out[i] = inside ? rotated(q + row * dim, angles, d) * (args.scale * kLog2E) : 0.0f;
+__device__ __forceinline__ void prepare_queries(const AttnDecodeArgs& args, const Teams& teams,
+                                                const float* q, const Angles& angles, int rows,
+                                                float* out) {
+  const int dim = args.tokens.head_dim, reach = teams.lanes() * L::kCount;
+  for (int row = warp_index(); row < kRows; row += kWarps) {
+    for (int d = lane_index(); d < reach; d += kWarpLanes) {
+      const bool inside = row < rows && d < dim;
+      const float value = inside ? rotated(q + row * dim, angles, d) : 0.0f;
+      out[row * kMostDim + d] = value * (args.scale * kLog2E);
+    }
   }
 }
 
@@ -219,32 +238,45 @@ __device__ __forceinline__ void make_fresh_rows(const AttnDecodeArgs& args, cons
   }
 }
 
-// Scores of a team's keys, the same in all its lanes.
+// Scores of a team's keys, the same bits in all its lanes.
 template <class L, int kRows>
-__device__ __forceinline__ void score(const RawRow<L> (&keys)[kInFlight], const float* queries,
-                                      float (&scores)[kRows][kInFlight]) {
-  Floats<L::kCount> key[kInFlight];
-#pragma unroll
-  for (int n = 0; n < kInFlight; ++n) key[n] = numbers_of<L>(keys[n]);
+__device__ __forceinline__ void score(const Teams& teams, const RawRow<L> (&keys)[kInFlight],
+                                      const float* queries, float (&scores)[kRows][kInFlight]) {
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
-    float sums[kInFlight] = {};
 #pragma unroll
-    for (int i = 0; i < L::kCount; i += L::kStep) {
-      const int at = r * L::kSpan + L::piece(i / L::kWide) + i % L::kWide;
-      const Floats<L::kStep> query = load<L::kStep>(queries + at);
+    for (int n = 0; n < kInFlight; ++n) scores[r][n] = 0.0f;
+  }
+#pragma unroll
+  for (int i = 0; i < L::kCount; i += L::kStep) {
+    Floats<L::kStep> key[kInFlight];
+#pragma unroll
+    for (int n = 0; n < kInFlight; ++n) key[n] = numbers_of<L>(keys[n], i);
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const float* at = queries + r * kMostDim + teams.column<L>(i);
+      const Floats<L::kStep> query = load<L::kStep>(at);
 #pragma unroll
       for (int n = 0; n < kInFlight; ++n) {
 #pragma unroll
-        for (int e = 0; e < L::kStep; ++e) sums[n] += query.at[e] * key[n].at[i + e];
+        for (int e = 0; e < L::kStep; ++e) scores[r][n] += query.at[e] * key[n].at[e];
       }
     }
+  }
+  for (int bit = teams.lanes() / 2; bit > 0; bit /= 2) {
 #pragma unroll
-    for (int n = 0; n < kInFlight; ++n) {
-      scores[r][n] = warp_sum<L::kLanes>(sums[n]);
-      if constexpr (std::is_same_v<typename L::Element, std::int8_t>) {
-        scores[r][n] *= keys[n].scale;
+    for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+      for (int n = 0; n < kInFlight; ++n) {
+        scores[r][n] += __shfl_xor_sync(kAllLanes, scores[r][n], bit);
       }
+    }
+  }
+  if constexpr (std::is_same_v<typename L::Element, std::int8_t>) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+      for (int n = 0; n < kInFlight; ++n) scores[r][n] *= keys[n].scale;
     }
   }
 }
@@ -273,17 +305,24 @@ __device__ __forceinline__ void update_softmax(float (&scores)[kRows][kInFlight]
 
 template <class L, int kRows>
 __device__ __forceinline__ void add_values(const RawRow<L> (&values)[kInFlight],
-                                           const float (&weights)[kRows][kInFlight],
+                                           float (&weights)[kRows][kInFlight],
                                            Gathered<L, kRows>& gathered) {
 #pragma unroll
   for (int n = 0; n < kInFlight; ++n) {
-    const Floats<L::kCount> value = numbers_of<L>(values[n]);
+    if constexpr (std::is_same_v<typename L::Element, std::int8_t>) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      float weight = weights[r][n];
-      if constexpr (std::is_same_v<typename L::Element, std::int8_t>) weight *= values[n].scale;
+      for (int r = 0; r < kRows; ++r) weights[r][n] *= values[n].scale;
+    }
 #pragma unroll
-      for (int i = 0; i < L::kCount; ++i) gathered.sums[r][i] += weight * value.at[i];
+    for (int i = 0; i < L::kCount; i += L::kStep) {
+      const Floats<L::kStep> value = numbers_of<L>(values[n], i);
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+        for (int e = 0; e < L::kStep; ++e) {
+          gathered.sums[r][i + e] += weights[r][n] * value.at[e];
+        }
+      }
     }
   }
 }
@@ -291,34 +330,36 @@ __device__ __forceinline__ void add_values(const RawRow<L> (&values)[kInFlight],
 // All keys of a stretch that fall to this thread's team. Teams of a warp stay together, so that
 // those with nothing left take part in the shuffles.
 template <class L, int kRows>
-__device__ __forceinline__ Gathered<L, kRows> attend(const Rows<typename L::Element>& keys,
+__device__ __forceinline__ Gathered<L, kRows> attend(const Teams& teams,
+                                                     const Rows<typename L::Element>& keys,
                                                      const Rows<typename L::Element>& values,
                                                      const Stretch& stretch, int position, int dim,
                                                      const float* queries, const float* slopes) {
   Gathered<L, kRows> gathered;
-  const int of_team = L::team() % L::kTeamsOfWarp;
-  for (int first = stretch.begin + warp_index() * L::kTeamsOfWarp; first < stretch.end;
-       first += kInFlight * L::kTeams) {
+  const int behind = teams.own() % teams.in_warp();
+  const int step = teams.in_block();
+  for (int first = stretch.begin + teams.own() - behind; first < stretch.end;
+       first += kInFlight * step) {
     RawRow<L> key[kInFlight], value[kInFlight];
 #pragma unroll
     for (int n = 0; n < kInFlight; ++n) {
-      const int at = first + of_team + n * L::kTeams;
-      key[n] = load_row<L>(keys.at(at), dim, at < stretch.end);
+      const int at = first + behind + n * step;
+      key[n] = load_row<L>(teams, keys.at(at), dim, at < stretch.end);
     }
 #pragma unroll
     for (int n = 0; n < kInFlight; ++n) {
-      const int at = first + of_team + n * L::kTeams;
-      value[n] = load_row<L>(values.at(at), dim, at < stretch.end);
+      const int at = first + behind + n * step;
+      value[n] = load_row<L>(teams, values.at(at), dim, at < stretch.end);
     }
     float scores[kRows][kInFlight];
-    score<L, kRows>(key, queries, scores);
+    score<L, kRows>(teams, key, queries, scores);
 #pragma unroll
     for (int n = 0; n < kInFlight; ++n) {
-      const int at = first + of_team + n * L::kTeams;
+      const int at = first + behind + n * step;
+      const float distance = static_cast<float>(at - position);
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
-        const float biased = scores[r][n] + slopes[r] * static_cast<float>(at - position);
-        scores[r][n] = at < stretch.end ? biased : -INFINITY;
+        scores[r][n] = at < stretch.end ? scores[r][n] + slopes[r] * distance : -INFINITY;
       }
     }
     update_softmax(scores, gathered);
@@ -327,22 +368,22 @@ __device__ __forceinline__ Gathered<L, kRows> attend(const Rows<typename L::Elem
   return gathered;
 }
 
-// rows [kTeams, kRows, dim + kStateFloats]
+// rows [teams, kRows, dim + kStateFloats]
 template <class L, int kRows>
-__device__ __forceinline__ void store_gathered(const Gathered<L, kRows>& gathered, int dim,
+__device__ __forceinline__ void store_gathered(const Teams& teams,
+                                               const Gathered<L, kRows>& gathered, int dim,
                                                float* rows) {
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
-    float* row = rows + (L::team() * kRows + r) * (dim + kStateFloats);
+    float* row = rows + (teams.own() * kRows + r) * (dim + kStateFloats);
 #pragma unroll
     for (int i = 0; i < L::kCount; i += L::kStep) {
-      const int at = L::piece(i / L::kWide) + i % L::kWide;
       Floats<L::kStep> sums;
 #pragma unroll
       for (int e = 0; e < L::kStep; ++e) sums.at[e] = gathered.sums[r][i + e];
-      if (at < dim) store(row + at, sums);
+      if (teams.column<L>(i) < dim) store(row + teams.column<L>(i), sums);
     }
-    if (lane_index() % L::kLanes == 0) {
+    if (teams.lane() == 0) {
       row[dim] = gathered.largest[r];
       row[dim + 1] = gathered.weights[r];
     }
@@ -387,7 +428,8 @@ __device__ __forceinline__ void join(const float* from, int part_stride, int row
 }
 
 template <class L, int kRows>
-__global__ void __launch_bounds__(kThreads, 2) attn_decode_kernel(AttnDecodeArgs args) {
+__global__ void __launch_bounds__(kThreads, kRows < 8 ? 3 : 2)
+    attn_decode_kernel(AttnDecodeArgs args, Teams teams) {
   using T = typename L::Element;
   pdl_launch();
   pdl_wait();
@@ -410,17 +452,17 @@ __global__ void __launch_bounds__(kThreads, 2) attn_decode_kernel(AttnDecodeArgs
   const Stretch stretch = stretch_of(position, args.window, args.splits, split);
   if (split >= stretch.count) return;
 
-  const Shared<L, kRows> layout{dim};
+  const Shared<L, kRows> layout{dim, teams.in_block()};
   float* shared = shared_memory<float>();
   float* queries = shared;
   float* slopes = shared + layout.kSlopes;
   T* fresh_keys = reinterpret_cast<T*>(shared + layout.kFresh);
-  T* fresh_values = fresh_keys + layout.fresh_rows() / 2;
+  T* fresh_values = fresh_keys + layout.fresh_elements();
   float* scratch = shared + layout.scratch();
   auto* flag = reinterpret_cast<unsigned*>(shared + layout.end(args.splits) - 1);
 
   const float* q = head_of(tokens, token, head);
-  prepare_queries<L, kRows>(args, q, angles_at(args.rotation, position), rows, queries);
+  prepare_queries<L, kRows>(args, teams, q, angles_at(args.rotation, position), rows, queries);
   if (threadIdx.x < kRows) {
     const int row = static_cast<int>(threadIdx.x);
     const bool biased = args.alibi != nullptr && row < rows;
@@ -436,14 +478,14 @@ __global__ void __launch_bounds__(kThreads, 2) attn_decode_kernel(AttnDecodeArgs
   const Rows<T> values{first_row<T>(args.cache.values, tokens, capacity, kv_head), fresh_values,
                        start, width, fresh};
   const Gathered<L, kRows> gathered =
-      attend<L, kRows>(keys, values, stretch, position, dim, queries, slopes);
+      attend<L, kRows>(teams, keys, values, stretch, position, dim, queries, slopes);
   __syncthreads();  // before what was gathered takes the place of what was read
-  store_gathered(gathered, dim, shared);
+  store_gathered(teams, gathered, dim, shared);
   __syncthreads();
 
   const int row_floats = dim + kStateFloats;
   if (stretch.count == 1) {
-    join(shared, kRows * row_floats, row_floats, L::kTeams, rows, dim, scratch,
+    join(shared, kRows * row_floats, row_floats, teams.in_block(), rows, dim, scratch,
          [&](int row, int d, float sum, float, float weights) {
            out[row * dim + d] = sum / weights;
          });
@@ -453,7 +495,7 @@ __global__ void __launch_bounds__(kThreads, 2) attn_decode_kernel(AttnDecodeArgs
   float* parts = args.gathered +
                  (static_cast<std::size_t>(token) * tokens.heads + head) * args.splits * row_floats;
   const int splits_floats = args.splits * row_floats;
-  join(shared, kRows * row_floats, row_floats, L::kTeams, rows, dim, scratch,
+  join(shared, kRows * row_floats, row_floats, teams.in_block(), rows, dim, scratch,
        [&](int row, int d, float sum, float largest, float weights) {
          float* part = parts + row * splits_floats + split * row_floats;
          part[d] = sum;
@@ -469,40 +511,33 @@ __global__ void __launch_bounds__(kThreads, 2) attn_decode_kernel(AttnDecodeArgs
 }
 
 template <class L, int kRows>
-Status launch_tiles(const Queue& queue, const AttnDecodeArgs& args) {
+Status launch_tiles(const Queue& queue, const AttnDecodeArgs& args, const Teams& teams) {
   const NewTokens& tokens = args.tokens;
   const int tiles = tokens.kv_heads * ceil_div(tokens.heads / tokens.kv_heads, kRows);
-  const Shared<L, kRows> shared{tokens.head_dim};
+  const Shared<L, kRows> shared{tokens.head_dim, teams.in_block()};
   const LaunchShape shape{"attn_decode",
                           dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(tokens.tokens),
                                static_cast<unsigned>(args.splits)),
                           kThreads,
                           static_cast<std::size_t>(shared.end(args.splits)) * sizeof(float)};
-  return launch(queue, shape, attn_decode_kernel<L, kRows>, args);
+  return launch(queue, shape, attn_decode_kernel<L, kRows>, args, teams);
 }
 
-template <class L>
-Status launch_group(const Queue& queue, const AttnDecodeArgs& args) {
-  const int group = args.tokens.heads / args.tokens.kv_heads;
-  if (group == 1) return launch_tiles<L, 1>(queue, args);
-  if (group == 2) return launch_tiles<L, 2>(queue, args);
-  if (group <= 4) return launch_tiles<L, 4>(queue, args);
-  return launch_tiles<L, 8>(queue, args);
-}
-
-// Lanes have kWide neighbours of a row and kPieces of such pieces, eight elements in all.
+// A lane has eight elements of a row, by one load of 16 bytes of float16 or two of 4 of int8, whose
+// rows have a scale between them; or, where that does not go, by eight loads, for one head a tile.
 template <class T, int kWide>
 Status launch_rows(const Queue& queue, const AttnDecodeArgs& args) {
-  const int dim = args.tokens.head_dim;
+  using Wide = Layout<T, kWide, 8 / kWide>;
+  const int dim = args.tokens.head_dim, group = args.tokens.heads / args.tokens.kv_heads;
   const int width = row_width<T>(dim);
-  const bool wide = dim % kWide == 0 &&
-                    can_pack(static_cast<const T*>(args.cache.keys), width, kWide) &&
-                    can_pack(static_cast<const T*>(args.cache.values), width, kWide);
-  constexpr int kPieces = 8 / kWide;
-  if (!wide) return launch_tiles<Layout<T, 1, 8, kWarpLanes>, 1>(queue, args);
-  if (dim <= 64) return launch_group<Layout<T, kWide, kPieces, 8>>(queue, args);
-  if (dim <= 128) return launch_group<Layout<T, kWide, kPieces, 16>>(queue, args);
-  return launch_group<Layout<T, kWide, kPieces, 32>>(queue, args);
+  if (dim % kWide != 0 || !can_pack(static_cast<const T*>(args.cache.keys), width, kWide) ||
+      !can_pack(static_cast<const T*>(args.cache.values), width, kWide)) {
+    return launch_tiles<Layout<T, 1, 8>, 1>(queue, args, Teams{5});
+  }
+  const Teams teams{dim <= 64 ? 3 : dim <= 128 ? 4 : 5};
+  if (group == 1) return launch_tiles<Wide, 1>(queue, args, teams);
+  if (group <= 4) return launch_tiles<Wide, 4>(queue, args, teams);
+  return launch_tiles<Wide, 8>(queue, args, teams);
 }
 
 }  // namespace

@@ -6,11 +6,10 @@
 
 namespace tinychat::cuda {
 
-// The sum over all lanes, or over each kLanes neighbours, the same bits in each of them.
-template <int kLanes = kWarpLanes>
+// The sum over all lanes, the same bits in each.
 __device__ __forceinline__ float warp_sum(float value) {
 #pragma unroll
-  for (int bit = kLanes / 2; bit > 0; bit /= 2) {
+  for (int bit = kWarpLanes / 2; bit > 0; bit /= 2) {
     value += __shfl_xor_sync(kAllLanes, value, bit);
   }
   return value;

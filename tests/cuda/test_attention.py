@@ -33,6 +33,7 @@ MOST_TOKENS = 8
 LEAST_STRETCH = 64  # keys, of attn_decode.cu
 CACHES = (torch.float16, torch.int8)
 STATE_FLOATS = 4
+ENDS = tuple(n * LEAST_STRETCH + by for n in (1, 2, 3) for by in (-1, 0, 1))
 DECODED = (
     *(case for case in CASES if case.tokens <= MOST_TOKENS),
     # Tiles: three, four, seven and eight rows, two tiles.
@@ -151,7 +152,7 @@ def test_decode_against_the_reference(case: Case) -> None:
 
 
 @pytest.mark.parametrize("dtype", CACHES, ids=("fp16", "int8"))
-@pytest.mark.parametrize("keys", (1, 63, 64, 65, 127, 128, 129, 191, 192, 193, 400))
+@pytest.mark.parametrize("keys", (1, *ENDS, 400))
 def test_ends_of_stretches(keys: int, dtype: torch.dtype) -> None:
     """Three splits: one, two or three have keys, and the last of them few or all it may have."""
     case = Case(1, 2, 1, 32, start=keys - 1, rotated=32)
