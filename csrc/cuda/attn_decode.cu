@@ -28,6 +28,8 @@
 // element takes 8 multiply-adds, a conversion and 2 shuffles, which keep a multiprocessor about as
 // long as the 0.1 cycles in which 4.8 TB/s over 132 of them bring it. Not yet run on a card; the
 // keys in flight and the least stretch are guesses.
+#include "cuda/attn_join.cuh"
+#include "cuda/attn_rows.cuh"
 #include "cuda/cache_rows.cuh"
 #include "cuda/elements.cuh"
 #include "cuda/launch.h"
@@ -45,34 +47,7 @@ constexpr int kLeastStretch = 64;  // keys that are not worth another block
 constexpr int kMostSplits = 128;
 constexpr int kMostDim = 256;
 constexpr int kMostTokens = 8;
-constexpr int kStateFloats = 4;  // behind gathered sums: largest score, sum of weights, two unused
 constexpr float kLog2E = 1.44269504f;
-
-// A lane's elements of a row: kPieces times kWide neighbours, one load each.
-template <class T, int kWideElements, int kLoads>
-struct Layout {
-  using Element = T;
-  static constexpr int kWide = kWideElements, kPieces = kLoads;
-  static constexpr int kCount = kWide * kPieces;       // 8
-  static constexpr int kStep = kWide < 4 ? kWide : 4;  // floats that one instruction moves
-};
-
-// The lanes that share a row are a team: 2^shift neighbours of a warp.
-struct Teams {
-  int shift;
-
-  __host__ __device__ constexpr int lanes() const { return 1 << shift; }
-  __host__ __device__ constexpr int in_block() const { return kThreads >> shift; }
-  __device__ __forceinline__ int in_warp() const { return kWarpLanes >> shift; }
-  __device__ __forceinline__ int own() const { return static_cast<int>(threadIdx.x) >> shift; }
-  __device__ __forceinline__ int lane() const { return lane_index() & (lanes() - 1); }
-
-  // Where element i of the own lane stands in a row; beyond the head there may be more of them.
-  template <class L>
-  __device__ __forceinline__ int column(int i) const {
-    return ((i / L::kWide << shift) + lane()) * L::kWide + i % L::kWide;
-  }
-};
 
 // The keys begin..end - 1, one of `count` stretches; the last holds the newest key.
 struct Stretch {
@@ -88,73 +63,27 @@ __device__ __forceinline__ Stretch stretch_of(int position, int window, int spli
   return {begin, end, ceil_div(keys, each)};
 }
 
-// The rows of a head's keys or values: those that the cache had before the launch, and behind them
-// the new ones, in shared memory.
-template <class T>
-struct Rows {
-  const T* cached;
-  const T* fresh;
-  int first_fresh;  // position
-  int width, fresh_width;
-
-  __device__ __forceinline__ const T* at(int position) const {
-    const bool old = position < first_fresh;
-    const std::size_t i = static_cast<std::size_t>(old ? position : position - first_fresh);
-    return (old ? cached : fresh) + i * static_cast<std::size_t>(old ? width : fresh_width);
-  }
+// What a block works on.
+struct Job {
+  int kv_head, head, rows;  // query heads head..head + rows - 1
+  bool appends;             // the row of its token, if it has the newest key
+  int token, split, position;
 };
 
-// A fresh row begins at a multiple of 16 bytes, as cached ones may.
-template <class T>
-__host__ __device__ constexpr int fresh_width(int dim) {
-  constexpr int kAligned = 16 / static_cast<int>(sizeof(T));
-  return ceil_div(row_width<T>(dim), kAligned) * kAligned;
-}
-
-// A lane's part of a row, as it comes from memory.
-template <class L>
-struct RawRow {
-  Pack<typename L::Element, L::kWide> piece[L::kPieces];
-  float scale;
-};
-
-// Where `there` is false nothing is read, and all is zero.
-template <class L>
-__device__ __forceinline__ RawRow<L> load_row(const Teams& teams, const typename L::Element* row,
-                                              int dim, bool there) {
-  using Raw = Pack<typename L::Element, L::kWide>;
-  RawRow<L> raw = {};
-  if (!there) return raw;
-#pragma unroll
-  for (int i = 0; i < L::kPieces; ++i) {
-    const int column = teams.column<L>(i * L::kWide);
-    if (column < dim) raw.piece[i] = *reinterpret_cast<const Raw*>(row + column);
-  }
-  if constexpr (std::is_same_v<typename L::Element, std::int8_t>) {
-    if constexpr (L::kWide % sizeof(float) == 0) {
-      raw.scale = *reinterpret_cast<const float*>(row + dim);
-    } else {
-      memcpy(&raw.scale, row + dim, sizeof(float));
-    }
-  }
-  return raw;
-}
-
-// A step of elements from the lane's element `first` on, without the scale.
-template <class L>
-__device__ __forceinline__ Floats<L::kStep> numbers_of(const RawRow<L>& raw, int first) {
-  Floats<L::kStep> numbers;
-#pragma unroll
-  for (int e = 0; e < L::kStep; ++e) {
-    const int i = first + e;
-    numbers.at[e] = to_float(raw.piece[i / L::kWide].at[i % L::kWide]);
-  }
-  return numbers;
-}
-
-// A weight relative to that of the largest score. Scores are in units of log 2.
-__device__ __forceinline__ float weight_of(float score, float largest) {
-  return score == -INFINITY ? 0.0f : exp2f(score - largest);
+template <int kRows>
+__device__ __forceinline__ Job job_of(const NewTokens& tokens) {
+  const int group = tokens.heads / tokens.kv_heads, tiles = ceil_div(group, kRows);
+  const int kv_head = static_cast<int>(blockIdx.x) / tiles;
+  const int first = static_cast<int>(blockIdx.x) % tiles * kRows;
+  const int token = static_cast<int>(blockIdx.y);
+  const int rows = group - first < kRows ? group - first : kRows;
+  return {kv_head,
+          kv_head * group + first,
+          rows,
+          first == 0,
+          token,
+          static_cast<int>(blockIdx.z),
+          *tokens.start + token};
 }
 
 // What a team has gathered for the rows of a tile: a lane's part of the weighted sums of values.
@@ -198,44 +127,61 @@ struct Shared {
   }
 };
 
-// out [kRows, kMostDim]: queries, turned and scaled; zero beyond the head and the rows, as far as
-// a team reads.
+__device__ __forceinline__ void write_nan(const AttnDecodeArgs& args, const Job& job) {
+  const int dim = args.tokens.head_dim;
+  const std::size_t first = static_cast<std::size_t>(job.token) * args.tokens.heads + job.head;
+  for (int i = static_cast<int>(threadIdx.x); i < job.rows * dim; i += kThreads) {
+    args.out[first * dim + i] = NAN;
+  }
+}
+
+// queries [kRows, kMostDim], turned and scaled; zero beyond the head and the rows, as far as a team
+// reads. slopes [kRows], zero where there are none.
 template <class L, int kRows>
-__device__ __forceinline__ void prepare_queries(const AttnDecodeArgs& args, const Teams& teams,
-                                                const float* q, const Angles& angles, int rows,
-                                                float* out) {
+__device__ __forceinline__ void prepare_queries(const AttnDecodeArgs& args, const Job& job,
+                                                const Teams& teams, float* queries, float* slopes) {
   const int dim = args.tokens.head_dim, reach = teams.lanes() * L::kCount;
+  const float* q = head_of(args.tokens, job.token, job.head);
+  const Angles angles = angles_at(args.rotation, job.position);
   for (int row = warp_index(); row < kRows; row += kWarps) {
     for (int d = lane_index(); d < reach; d += kWarpLanes) {
-      const bool inside = row < rows && d < dim;
+      const bool inside = row < job.rows && d < dim;
       const float value = inside ? rotated(q + row * dim, angles, d) : 0.0f;
-      out[row * kMostDim + d] = value * (args.scale * kLog2E);
+      queries[row * kMostDim + d] = value * (args.scale * kLog2E);
+    }
+    if (lane_index() == 0) {
+      const bool biased = args.alibi != nullptr && row < job.rows;
+      slopes[row] = biased ? args.alibi[job.head + row] * kLog2E : 0.0f;
     }
   }
 }
 
-// Makes the rows of the new keys and values in `stretch`, and appends those at `position` to the
-// cache if this block is to.
+// Makes the rows of the new keys and values in `stretch`, and appends the token's own to the cache
+// if they are among them and this block is to.
 template <class T>
-__device__ __forceinline__ void make_fresh_rows(const AttnDecodeArgs& args, const Stretch& stretch,
-                                                int kv_head, int position, bool appends,
-                                                T* fresh_keys, T* fresh_values) {
+__device__ __forceinline__ void make_fresh_rows(const AttnDecodeArgs& args, const Job& job,
+                                                const Stretch& stretch, T* fresh_keys,
+                                                T* fresh_values) {
   const NewTokens& tokens = args.tokens;
-  const int dim = tokens.head_dim, width = row_width<T>(dim);
   const int start = *tokens.start;
   const int first = stretch.begin > start ? stretch.begin : start;
   for (int i = warp_index(); i < 2 * (stretch.end - first); i += kWarps) {
     const bool is_key = i % 2 == 0;
-    const int at = first + i / 2, token = at - start;
-    const int head = tokens.heads + kv_head + (is_key ? 0 : tokens.kv_heads);
-    const float* x = head_of(tokens, token, head);
-    const Angles angles = is_key ? angles_at(args.rotation, at) : Angles{nullptr, nullptr, 0};
-    write_row(x, angles, dim, (is_key ? fresh_keys : fresh_values) + token * fresh_width<T>(dim));
-    if (!appends || at != position) continue;
-    void* rows = is_key ? args.cache.keys : args.cache.values;
-    T* cached = first_row<T>(rows, tokens, args.cache.capacity, kv_head);
-    write_row(x, angles, dim, cached + static_cast<std::size_t>(at) * width);
+    const int position = first + i / 2, token = position - start;
+    T* fresh = (is_key ? fresh_keys : fresh_values) + token * fresh_width<T>(tokens.head_dim);
+    write_new_row(tokens, args.rotation, token, job.kv_head, is_key, position, fresh);
+    if (!job.appends || position != job.position) continue;
+    T* cached = cached_row<T>(args.cache, tokens.head_dim, is_key, job.kv_head, position);
+    write_new_row(tokens, args.rotation, token, job.kv_head, is_key, position, cached);
   }
+}
+
+template <class T>
+__device__ __forceinline__ Rows<T> rows_of(const AttnDecodeArgs& args, const Job& job, bool keys,
+                                           const T* fresh) {
+  const int dim = args.tokens.head_dim;
+  return {cached_row<T>(args.cache, dim, keys, job.kv_head, 0), fresh, *args.tokens.start,
+          row_width<T>(dim), fresh_width<T>(dim)};
 }
 
 // Scores of a team's keys, the same bits in all its lanes.
@@ -337,7 +283,7 @@ __device__ __forceinline__ Gathered<L, kRows> attend(const Teams& teams,
                                                      const float* queries, const float* slopes) {
   Gathered<L, kRows> gathered;
   const int behind = teams.own() % teams.in_warp();
-  const int step = teams.in_block();
+  const int step = kWarps * teams.in_warp();
   for (int first = stretch.begin + teams.own() - behind; first < stretch.end;
        first += kInFlight * step) {
     RawRow<L> key[kInFlight], value[kInFlight];
@@ -390,69 +336,42 @@ __device__ __forceinline__ void store_gathered(const Teams& teams,
   }
 }
 
-// What `parts` parts have gathered for `rows` rows, brought to a common maximum and added up: part
-// p of row r is at from + p part_stride + r row_stride. Hands each element to
-// emit(row, d, sum, largest score, sum of weights). `scratch` is shared memory.
-template <class Emit>
-__device__ __forceinline__ void join(const float* from, int part_stride, int row_stride, int parts,
-                                     int rows, int dim, float* scratch, Emit emit) {
-  float* factors = scratch;                // [rows, parts]
-  float* states = scratch + rows * parts;  // [rows, 2]
-  for (int row = warp_index(); row < rows; row += kWarps) {
-    const float* state = from + row * row_stride + dim;
-    float largest = -INFINITY, weights = 0.0f;
-    for (int p = lane_index(); p < parts; p += kWarpLanes) {
-      largest = fmaxf(largest, state[p * part_stride]);
-    }
-    largest = warp_max(largest);
-    for (int p = lane_index(); p < parts; p += kWarpLanes) {
-      const float factor = weight_of(state[p * part_stride], largest);
-      factors[row * parts + p] = factor;
-      weights += factor * state[p * part_stride + 1];
-    }
-    weights = warp_sum(weights);
-    if (lane_index() == 0) {
-      states[2 * row] = largest;
-      states[2 * row + 1] = weights;
-    }
+// What the teams have gathered becomes the output, if no other block has keys of this token, or
+// else one of the parts that the last block to come makes the output of.
+template <int kRows>
+__device__ __forceinline__ void write_result(const AttnDecodeArgs& args, const Job& job, int teams,
+                                             int stretches, const float* gathered, float* scratch,
+                                             unsigned* flag) {
+  const int dim = args.tokens.head_dim, row_floats = dim + kStateFloats;
+  const std::size_t first_row = static_cast<std::size_t>(job.token) * args.tokens.heads + job.head;
+  float* out = args.out + first_row * dim;
+  const auto write = [&](int row, int d, float sum, float, float weights) {
+    out[row * dim + d] = sum / weights;
+  };
+  if (stretches == 1) {
+    join<kThreads>(gathered, kRows * row_floats, row_floats, teams, job.rows, dim, scratch, write);
+    return;
   }
-  __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < rows * dim; i += kThreads) {
-    const int row = i / dim, d = i % dim;
-    const float* part = from + row * row_stride + d;
-    float sum = 0.0f;
-#pragma unroll 4
-    for (int p = 0; p < parts; ++p) sum += factors[row * parts + p] * part[p * part_stride];
-    emit(row, d, sum, states[2 * row], states[2 * row + 1]);
-  }
+  const int splits_floats = args.splits * row_floats;
+  float* parts = args.gathered + first_row * splits_floats;  // [rows, splits, dim + kStateFloats]
+  join<kThreads>(gathered, kRows * row_floats, row_floats, teams, job.rows, dim, scratch,
+                 [&](int row, int d, float sum, float largest, float weights) {
+                   float* part = parts + row * splits_floats + job.split * row_floats;
+                   part[d] = sum;
+                   if (d > 0) return;
+                   part[dim] = largest;
+                   part[dim + 1] = weights;
+                 });
+  unsigned* arrived = args.arrived + blockIdx.y * gridDim.x + blockIdx.x;
+  if (!is_last_block(arrived, static_cast<unsigned>(stretches), flag)) return;
+  join<kThreads>(parts, row_floats, splits_floats, stretches, job.rows, dim, scratch, write);
 }
 
 template <class L, int kRows>
 __global__ void __launch_bounds__(kThreads, kRows < 8 ? 3 : 2)
     attn_decode_kernel(AttnDecodeArgs args, Teams teams) {
   using T = typename L::Element;
-  pdl_launch();
-  pdl_wait();
-  const NewTokens& tokens = args.tokens;
-  const int dim = tokens.head_dim, group = tokens.heads / tokens.kv_heads;
-  const int tiles = ceil_div(group, kRows);
-  const int kv_head = static_cast<int>(blockIdx.x) / tiles;
-  const int tile = static_cast<int>(blockIdx.x) % tiles;
-  const int rows = group - tile * kRows < kRows ? group - tile * kRows : kRows;
-  const int head = kv_head * group + tile * kRows;
-  const int token = static_cast<int>(blockIdx.y), split = static_cast<int>(blockIdx.z);
-  const int position = *tokens.start + token;
-  float* out = args.out + (static_cast<std::size_t>(token) * tokens.heads + head) * dim;
-
-  if (position < 0 || position >= args.cache.capacity) {  // the host cannot check it
-    const int count = split == 0 ? rows * dim : 0;
-    for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) out[i] = NAN;
-    return;
-  }
-  const Stretch stretch = stretch_of(position, args.window, args.splits, split);
-  if (split >= stretch.count) return;
-
-  const Shared<L, kRows> layout{dim, teams.in_block()};
+  const Shared<L, kRows> layout{args.tokens.head_dim, kWarps * teams.in_warp()};
   float* shared = shared_memory<float>();
   float* queries = shared;
   float* slopes = shared + layout.kSlopes;
@@ -461,60 +380,34 @@ __global__ void __launch_bounds__(kThreads, kRows < 8 ? 3 : 2)
   float* scratch = shared + layout.scratch();
   auto* flag = reinterpret_cast<unsigned*>(shared + layout.end(args.splits) - 1);
 
-  const float* q = head_of(tokens, token, head);
-  prepare_queries<L, kRows>(args, teams, q, angles_at(args.rotation, position), rows, queries);
-  if (threadIdx.x < kRows) {
-    const int row = static_cast<int>(threadIdx.x);
-    const bool biased = args.alibi != nullptr && row < rows;
-    slopes[row] = biased ? args.alibi[head + row] * kLog2E : 0.0f;
-  }
-  make_fresh_rows(args, stretch, kv_head, position, tile == 0, fresh_keys, fresh_values);
-  __syncthreads();
-
-  const int width = row_width<T>(dim), fresh = fresh_width<T>(dim), start = *tokens.start;
-  const int capacity = args.cache.capacity;
-  const Rows<T> keys{first_row<T>(args.cache.keys, tokens, capacity, kv_head), fresh_keys, start,
-                     width, fresh};
-  const Rows<T> values{first_row<T>(args.cache.values, tokens, capacity, kv_head), fresh_values,
-                       start, width, fresh};
-  const Gathered<L, kRows> gathered =
-      attend<L, kRows>(teams, keys, values, stretch, position, dim, queries, slopes);
-  __syncthreads();  // before what was gathered takes the place of what was read
-  store_gathered(teams, gathered, dim, shared);
-  __syncthreads();
-
-  const int row_floats = dim + kStateFloats;
-  if (stretch.count == 1) {
-    join(shared, kRows * row_floats, row_floats, teams.in_block(), rows, dim, scratch,
-         [&](int row, int d, float sum, float, float weights) {
-           out[row * dim + d] = sum / weights;
-         });
+  pdl_launch();
+  pdl_wait();
+  const Job job = job_of<kRows>(args.tokens);
+  if (job.position < 0 || job.position >= args.cache.capacity) {  // the host cannot check it
+    if (job.split == 0) write_nan(args, job);
     return;
   }
-  // [splits, dim + kStateFloats] of each row
-  float* parts = args.gathered +
-                 (static_cast<std::size_t>(token) * tokens.heads + head) * args.splits * row_floats;
-  const int splits_floats = args.splits * row_floats;
-  join(shared, kRows * row_floats, row_floats, teams.in_block(), rows, dim, scratch,
-       [&](int row, int d, float sum, float largest, float weights) {
-         float* part = parts + row * splits_floats + split * row_floats;
-         part[d] = sum;
-         if (d > 0) return;
-         part[dim] = largest;
-         part[dim + 1] = weights;
-       });
-  unsigned* arrived = args.arrived + blockIdx.y * gridDim.x + blockIdx.x;
-  if (!is_last_block(arrived, static_cast<unsigned>(stretch.count), flag)) return;
-  join(
-      parts, row_floats, splits_floats, stretch.count, rows, dim, scratch,
-      [&](int row, int d, float sum, float, float weights) { out[row * dim + d] = sum / weights; });
+  const Stretch stretch = stretch_of(job.position, args.window, args.splits, job.split);
+  if (job.split >= stretch.count) return;
+
+  prepare_queries<L, kRows>(args, job, teams, queries, slopes);
+  make_fresh_rows(args, job, stretch, fresh_keys, fresh_values);
+  __syncthreads();
+  const Rows<T> keys = rows_of(args, job, true, fresh_keys);
+  const Rows<T> values = rows_of(args, job, false, fresh_values);
+  const Gathered<L, kRows> gathered = attend<L, kRows>(teams, keys, values, stretch, job.position,
+                                                       args.tokens.head_dim, queries, slopes);
+  __syncthreads();  // before what was gathered takes the place of what was read
+  store_gathered(teams, gathered, args.tokens.head_dim, shared);
+  __syncthreads();
+  write_result<kRows>(args, job, layout.teams, stretch.count, shared, scratch, flag);
 }
 
 template <class L, int kRows>
 Status launch_tiles(const Queue& queue, const AttnDecodeArgs& args, const Teams& teams) {
   const NewTokens& tokens = args.tokens;
   const int tiles = tokens.kv_heads * ceil_div(tokens.heads / tokens.kv_heads, kRows);
-  const Shared<L, kRows> shared{tokens.head_dim, teams.in_block()};
+  const Shared<L, kRows> shared{tokens.head_dim, kWarps * teams.in_warp()};
   const LaunchShape shape{"attn_decode",
                           dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(tokens.tokens),
                                static_cast<unsigned>(args.splits)),

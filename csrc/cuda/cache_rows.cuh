@@ -47,12 +47,15 @@ __host__ __device__ constexpr int row_width(int head_dim) {
   return head_dim + (kHasScale ? static_cast<int>(sizeof(float)) : 0);
 }
 
-// The row of position 0 of a head in the keys or values of the cache.
+// Where a row of the keys or values of the cache is.
 template <class T>
-__device__ __forceinline__ T* first_row(void* rows, const NewTokens& tokens, int capacity,
-                                        int kv_head) {
-  const std::size_t before = static_cast<std::size_t>(kv_head) * static_cast<std::size_t>(capacity);
-  return static_cast<T*>(rows) + before * static_cast<std::size_t>(row_width<T>(tokens.head_dim));
+__device__ __forceinline__ T* cached_row(const Cache& cache, int head_dim, bool is_key, int kv_head,
+                                         int position) {
+  const std::size_t row =
+      static_cast<std::size_t>(kv_head) * static_cast<std::size_t>(cache.capacity) +
+      static_cast<std::size_t>(position);
+  T* rows = static_cast<T*>(is_key ? cache.keys : cache.values);
+  return rows + row * static_cast<std::size_t>(row_width<T>(head_dim));
 }
 
 // Writes the head x [dim] as a row: a warp does, a lane every 32nd element.
@@ -88,6 +91,16 @@ __device__ __forceinline__ void write_row(const float* x, const Angles& angles, 
   for (int i = 0; i < static_cast<int>(sizeof(scale)); ++i) {
     if (lane_index() == i) out[dim + i] = bytes[i];
   }
+}
+
+// The row of a new token's key, which is turned, or value; a warp writes it.
+template <class T>
+__device__ __forceinline__ void write_new_row(const NewTokens& tokens, const Rotation& rotation,
+                                              int token, int kv_head, bool is_key, int position,
+                                              T* out) {
+  const int head = tokens.heads + kv_head + (is_key ? 0 : tokens.kv_heads);
+  const Angles angles = is_key ? angles_at(rotation, position) : Angles{nullptr, nullptr, 0};
+  write_row(head_of(tokens, token, head), angles, tokens.head_dim, out);
 }
 
 }  // namespace tinychat::cuda

@@ -21,26 +21,16 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarpLanes;
 
 template <class Q>
-__device__ __forceinline__ void write_query(const RopeAppendArgs& args, const float* x, int token,
-                                            int head, int position, bool inside) {
+__device__ __forceinline__ void write_query(const RopeAppendArgs& args, int token, int head,
+                                            int position, bool inside) {
   const NewTokens& tokens = args.tokens;
+  const float* x = head_of(tokens, token, head);
   const std::size_t row = static_cast<std::size_t>(token) * tokens.heads + head;
   Q* out = static_cast<Q*>(args.q) + row * tokens.head_dim;
   const Angles angles = angles_at(args.rotation, inside ? position : 0);
   for (int i = lane_index(); i < tokens.head_dim; i += kWarpLanes) {
     out[i] = from_float<Q>(inside ? rotated(x, angles, i) : NAN);
   }
-}
-
-template <class T>
-__device__ __forceinline__ void append(const RopeAppendArgs& args, const float* x, int kv_head,
-                                       bool is_key, int position) {
-  const NewTokens& tokens = args.tokens;
-  const int dim = tokens.head_dim;
-  void* rows = is_key ? args.cache.keys : args.cache.values;
-  T* first = first_row<T>(rows, tokens, args.cache.capacity, kv_head);
-  const Angles angles = is_key ? angles_at(args.rotation, position) : Angles{nullptr, nullptr, 0};
-  write_row(x, angles, dim, first + static_cast<std::size_t>(position) * row_width<T>(dim));
 }
 
 template <class Q, class T>
@@ -53,12 +43,13 @@ __global__ void __launch_bounds__(kThreads) rope_append_kernel(RopeAppendArgs ar
   pdl_wait();
   const int position = *tokens.start + token;
   const bool inside = position >= 0 && position < args.cache.capacity;
-  const float* x = head_of(tokens, token, head);
-  const int kv_head = head - tokens.heads;
-  if (kv_head < 0) {
-    write_query<Q>(args, x, token, head, position, inside);
+  if (head < tokens.heads) {
+    write_query<Q>(args, token, head, position, inside);
   } else if (inside) {
-    append<T>(args, x, kv_head % tokens.kv_heads, kv_head < tokens.kv_heads, position);
+    const int kv_head = (head - tokens.heads) % tokens.kv_heads;
+    const bool is_key = head - tokens.heads < tokens.kv_heads;
+    T* row = cached_row<T>(args.cache, tokens.head_dim, is_key, kv_head, position);
+    write_new_row(tokens, args.rotation, token, kv_head, is_key, position, row);
   }
 }
 

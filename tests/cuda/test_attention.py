@@ -152,6 +152,15 @@ def test_decode_against_the_reference(case: Case) -> None:
 
 
 @pytest.mark.parametrize("dtype", CACHES, ids=("fp16", "int8"))
+@pytest.mark.parametrize("group", (*range(1, 10), 17))
+def test_every_group_size(group: int, dtype: torch.dtype) -> None:
+    case = Case(2, 2 * group, 2, 64, start=80, rotated=64)
+    inputs = Inputs.of(case, dtype)
+    out = Card().decode(case, inputs)
+    assert relative_error(out, expected_output(case, inputs)) < TOLERANCE
+
+
+@pytest.mark.parametrize("dtype", CACHES, ids=("fp16", "int8"))
 @pytest.mark.parametrize("keys", (1, *ENDS, 400))
 def test_ends_of_stretches(keys: int, dtype: torch.dtype) -> None:
     """Three splits: one, two or three have keys, and the last of them few or all it may have."""
