@@ -103,8 +103,8 @@ struct Gathered {
   }
 };
 
-// Where things are in shared memory, in floats. Queries, slopes and fresh rows are used until the
-// keys are done with, then gathered rows take their place.
+// Where things are in shared memory, in floats; less than 40 KB in all. Queries, slopes and fresh
+// rows are used until the keys are done with, then gathered rows take their place.
 template <class L, int kRows>
 struct Shared {
   static constexpr int kSlopes = kRows * kMostDim;  // behind the queries
@@ -127,6 +127,7 @@ struct Shared {
   }
 };
 
+// The output of a token that has no place in the cache.
 __device__ __forceinline__ void write_nan(const AttnDecodeArgs& args, const Job& job) {
   const int dim = args.tokens.head_dim;
   const std::size_t first = static_cast<std::size_t>(job.token) * args.tokens.heads + job.head;

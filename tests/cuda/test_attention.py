@@ -160,6 +160,14 @@ def test_every_group_size(group: int, dtype: torch.dtype) -> None:
     assert relative_error(out, expected_output(case, inputs)) < TOLERANCE
 
 
+@pytest.mark.parametrize("head_dim", (8, 64, 72, 128, 136, 256))
+def test_the_most_shared_memory_fits(head_dim: int) -> None:
+    case = Case(8, 8, 1, head_dim, start=130)
+    inputs = Inputs.of(case, torch.float16)
+    out = Card(Schedule(arch=750)).decode(case, inputs, splits=128)
+    assert relative_error(out, expected_output(case, inputs)) < TOLERANCE
+
+
 @pytest.mark.parametrize("dtype", CACHES, ids=("fp16", "int8"))
 @pytest.mark.parametrize("keys", (1, *ENDS, 400))
 def test_ends_of_stretches(keys: int, dtype: torch.dtype) -> None:
