@@ -13,7 +13,11 @@ template <class T, int kWideElements, int kLoads>
 struct Layout {
   using Element = T;
   static constexpr int kWide = kWideElements, kPieces = kLoads;
-  static constexpr int kCount = kWide * kPieces;       // 8
+  static constexpr int kCount = kWide * kPieces;  // 8
+  // What a load is kept as: whole registers, so that codes do not take one each.
+  static constexpr int kBytes = kWide * static_cast<int>(sizeof(T));
+  using Word = std::conditional_t<kBytes % 4 == 0, std::uint32_t, T>;
+  static constexpr int kWords = kBytes / static_cast<int>(sizeof(Word));
   static constexpr int kStep = kWide < 4 ? kWide : 4;  // floats that one instruction moves
 };
 
@@ -59,7 +63,7 @@ __host__ __device__ constexpr int fresh_width(int dim) {
 // A lane's part of a row, as it comes from memory.
 template <class L>
 struct RawRow {
-  Pack<typename L::Element, L::kWide> piece[L::kPieces];
+  Pack<typename L::Word, L::kWords> piece[L::kPieces];
   float scale;
 };
 
@@ -67,7 +71,7 @@ struct RawRow {
 template <class L>
 __device__ __forceinline__ RawRow<L> load_row(const Teams& teams, const typename L::Element* row,
                                               int dim, bool there) {
-  using Raw = Pack<typename L::Element, L::kWide>;
+  using Raw = Pack<typename L::Word, L::kWords>;
   RawRow<L> raw = {};
   if (!there) return raw;
 #pragma unroll
@@ -88,11 +92,12 @@ __device__ __forceinline__ RawRow<L> load_row(const Teams& teams, const typename
 // A step of elements from the lane's element `first` on, without the scale.
 template <class L>
 __device__ __forceinline__ Floats<L::kStep> numbers_of(const RawRow<L>& raw, int first) {
+  Pack<typename L::Element, L::kWide> piece;  // a step does not reach beyond one
+  memcpy(&piece, &raw.piece[first / L::kWide], sizeof(piece));
   Floats<L::kStep> numbers;
 #pragma unroll
   for (int e = 0; e < L::kStep; ++e) {
-    const int i = first + e;
-    numbers.at[e] = to_float(raw.piece[i / L::kWide].at[i % L::kWide]);
+    numbers.at[e] = to_float(piece.at[(first + e) % L::kWide]);
   }
   return numbers;
 }
