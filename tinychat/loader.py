@@ -22,7 +22,7 @@ from tinychat.jsonfile import shown
 from tinychat.kernels import AttentionShape, Norm, Ops
 from tinychat.nn.attention import Attention, PositionTables
 from tinychat.nn.decoder import Block, Decoder
-from tinychat.nn.head import Head, RefinedHead, coarse_parts, fine_parts, low_bit_form
+from tinychat.nn.head import STAGE_BITS, Head, RefinedHead, fine_part, low_bit_form
 from tinychat.nn.linear import AnyLinear, Linear, LinearLowBit, StackedLinear
 from tinychat.nn.mlp import MLP, GatedMLP
 from tinychat.nn.rope import position_tables
@@ -311,8 +311,8 @@ class Loader:
         if mode == "auto":
             mode = low_bit_form(shape[0]) if low_bit_model else "fp16"
         if mode == "int4+4":
-            fine = self.low_bit([fine_name(prefix)], fine_parts(self.ops, weight, prefix), None)
-            coarse = self.low_bit([prefix], coarse_parts(self.ops, weight, prefix), bias)
+            fine = self.low_bit([fine_name(prefix)], [fine_part(self.ops, weight, prefix)], None)
+            coarse = self.low_bit([prefix], [self.round(weight, STAGE_BITS, prefix)], bias)
             return RefinedHead(coarse, fine)
         if mode in INTEGERS:
             return self.low_bit([prefix], [self.round(weight, INTEGERS[mode], prefix)], bias)

@@ -18,13 +18,13 @@ from tinychat.nn.head import (
     LEAST_TILES,
     REFINED_FROM,
     RefinedHead,
-    coarse_parts,
-    fine_parts,
+    coarse_grid,
+    fine_part,
     low_bit_form,
     refined_tiles,
 )
 from tinychat.nn.linear import LinearLowBit
-from tinychat.quantize.format import LowBitWeight, concatenate, dequantize
+from tinychat.quantize.format import dequantize
 from tinychat.quantize.grid import Grid, default_group_size
 from tinychat.quantize.rtn import round_to_nearest
 
@@ -38,13 +38,10 @@ def ops(request: pytest.FixtureRequest) -> Iterator[Ops]:
 
 
 def made(ops: Ops, weight: Tensor, tiles: int | None, bias: Tensor | None = None) -> RefinedHead:
-    coarse = LinearLowBit(ops, ops.pack(*coarse_parts(ops, weight, "head")), bias)
-    fine = LinearLowBit(ops, ops.pack(*fine_parts(ops, weight, "head")))
+    rounded = ops.round_to_nearest(weight, coarse_grid(weight.shape[1]), "head")
+    coarse = LinearLowBit(ops, ops.pack(rounded), bias)
+    fine = LinearLowBit(ops, ops.pack(fine_part(ops, weight, "head")))
     return RefinedHead(coarse, fine, tiles)
-
-
-def matrix(parts: list[LowBitWeight]) -> Tensor:
-    return dequantize(concatenate(parts))
 
 
 def grid_of(weight: Tensor, bits: int = 4) -> Grid:
@@ -54,8 +51,8 @@ def grid_of(weight: Tensor, bits: int = 4) -> Grid:
 # Groups of 128 and 32, and whole rows.
 @pytest.mark.parametrize("shape", [(100, 256), (75, 96), (40, 50)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("chunk", [1, 5000, 1 << 20], ids=["tile by tile", "some", "at once"])
-def test_both_parts_are_what_they_are_called(
+@pytest.mark.parametrize("chunk", [1, 5000, 1 << 20], ids=["row by row", "some", "at once"])
+def test_the_fine_part_is_what_rounding_leaves(
     ops: Ops,
     shape: tuple[int, int],
     dtype: torch.dtype,
@@ -65,18 +62,16 @@ def test_both_parts_are_what_they_are_called(
     monkeypatch.setattr(head, "_CHUNK", chunk)
     weight = torch.randn(shape).to(dtype)
     threads = torch.get_num_threads()
-    coarse, fine = coarse_parts(ops, weight, "head"), fine_parts(ops, weight, "head")
+    fine = fine_part(ops, weight, "head")
     assert torch.get_num_threads() == threads
-    rounded = dequantize(round_to_nearest(weight, grid_of(weight)))
-    assert torch.equal(matrix(coarse), rounded)
-    rest = weight.float() - rounded
-    assert torch.equal(matrix(fine), dequantize(round_to_nearest(rest, grid_of(weight))))
-    assert (len(coarse) > 1) == (chunk < 5000 or (chunk == 5000 and shape[0] * shape[1] > 5000))
+    rest = weight.float() - dequantize(round_to_nearest(weight, grid_of(weight)))
+    assert torch.equal(dequantize(fine), dequantize(round_to_nearest(rest, grid_of(weight))))
 
 
 def test_both_together_are_as_exact_as_eight_bits(ops: Ops) -> None:
     weight = torch.randn((320, 256))
-    both = matrix(coarse_parts(ops, weight, "head")) + matrix(fine_parts(ops, weight, "head"))
+    coarse = dequantize(round_to_nearest(weight, grid_of(weight)))
+    both = coarse + dequantize(fine_part(ops, weight, "head"))
     eight = dequantize(round_to_nearest(weight, grid_of(weight, 8)))
     four = dequantize(round_to_nearest(weight, grid_of(weight)))
     # 15 times 15 steps beside 255.
@@ -149,7 +144,6 @@ def test_weights_that_cannot_be_are_named(ops: Ops, value: float) -> None:
     weight = torch.randn((64, 64))
     weight[50, 3] = value
     threads = torch.get_num_threads()
-    for parts in (coarse_parts, fine_parts):
-        with pytest.raises(CheckpointError, match=r"lm_head has weights that are NaN, infinite"):
-            parts(ops, weight, "lm_head")
+    with pytest.raises(CheckpointError, match=r"lm_head has weights that are NaN, infinite"):
+        fine_part(ops, weight, "lm_head")
     assert torch.get_num_threads() == threads

@@ -31,7 +31,7 @@ LEAST_TILES = 256
 # From so many outputs on it pays: there half of the tiles are refined. Of fewer it would be nearly
 # all, and int8 is one product.
 REFINED_FROM = 8192
-BITS = 4
+STAGE_BITS = 4
 # Rows are rounded in pieces of about this many weights: a few megabytes of float temporaries.
 _CHUNK = 1 << 20
 
@@ -95,33 +95,35 @@ def low_bit_form(outputs: int) -> str:
     return "int4+4" if outputs >= REFINED_FROM else "int8"
 
 
-def coarse_parts(ops: Ops, weight: Tensor, name: str) -> list[LowBitWeight]:
-    """The coarse form of a float matrix [N, K], in parts to be packed below each other.
+def coarse_grid(inputs: int) -> Grid:
+    """What the coarse matrix is rounded to, and what that leaves of the head as well."""
+    return Grid(STAGE_BITS, default_group_size(inputs))
+
+
+def fine_part(ops: Ops, weight: Tensor, name: str) -> LowBitWeight:
+    """What rounding to `coarse_grid` leaves of a float matrix [N, K], rounded to it again.
+
+    The coarse matrix is made again on the way, which takes a moment; both at once would take twice
+    the memory.
 
     Args:
         name: the tensor's name, for messages.
     Raises: CheckpointError naming the tensor if a weight is NaN, infinite or beyond float16 scales.
     """
-    grid = _grid(weight)
-    return [ops.round_to_nearest(rows, grid, name) for rows in _pieces(weight)]
-
-
-def fine_parts(ops: Ops, weight: Tensor, name: str) -> list[LowBitWeight]:
-    """The fine form, likewise: what the coarse one leaves of the matrix. The coarse one is made
-    again, which takes a moment; both at once would take twice the memory.
-    """
-    grid = _grid(weight)
-
-    def fine(rows: Tensor) -> LowBitWeight:
-        coarse = ops.round_to_nearest(rows, grid, name)
-        return ops.round_to_nearest(_rest(rows, coarse), grid, name)
-
+    rows, cols = weight.shape
+    grid = coarse_grid(cols)
+    width = grid.width(cols)
+    codes = torch.empty((rows, cols), dtype=torch.uint8)
+    scales = torch.empty((rows, cols // width), dtype=torch.float16)
+    zeros = torch.empty((rows, cols // width), dtype=torch.uint8)
+    step = max(1, _CHUNK // cols)
     with _one_torch_thread():
-        return [fine(rows) for rows in _pieces(weight)]
-
-
-def _grid(weight: Tensor) -> Grid:
-    return Grid(BITS, default_group_size(weight.shape[1]))
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            coarse = ops.round_to_nearest(weight[part], grid, name)
+            fine = ops.round_to_nearest(_rest(weight[part], coarse), grid, name)
+            codes[part], scales[part], zeros[part] = fine.codes, fine.scales, fine.zeros
+    return LowBitWeight(codes, scales, zeros, STAGE_BITS, width)
 
 
 def _rest(weight: Tensor, coarse: LowBitWeight) -> Tensor:
@@ -133,13 +135,6 @@ def _rest(weight: Tensor, coarse: LowBitWeight) -> Tensor:
     minus_scales = -coarse.scales.float()
     groups.sub_(coarse.zeros.unsqueeze(-1)).mul_(minus_scales.unsqueeze(-1))
     return rest.add_(weight)
-
-
-def _pieces(weight: Tensor) -> Iterator[Tensor]:
-    """A matrix in pieces of whole tiles, so that packed ones can be put below each other."""
-    rows, cols = weight.shape
-    step = max(1, _CHUNK // cols // TILE_OUTPUTS) * TILE_OUTPUTS
-    return (weight[start : start + step] for start in range(0, rows, step))
 
 
 @contextmanager
