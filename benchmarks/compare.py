@@ -3,11 +3,12 @@
 Usage: python benchmarks/compare.py [--shape llama-3.2-1b,smollm2-135m] [--threads 2]
        [--engines llama.cpp,openvino,transformers] [--prompt-tokens 512] [--new-tokens 64]
        [--depth 0] [--repeats 5] [--out benchmarks/results/NAME] [--work DIR] [--exporter PYTHON]
+       [--isa NAME]
 
 Every engine runs in a process of its own, all of them in turns, and the machine's limits are
 measured between them. DIR keeps the files that llama.cpp and OpenVINO run; without it they are made
 again and deleted. PYTHON is an interpreter that has optimum-intel, for OpenVINO's. NAME.json,
-NAME.md and NAME.svg are written.
+NAME.md and NAME.svg are written. --isa is for our kernels; llama.cpp has what it was built for.
 """
 
 from __future__ import annotations

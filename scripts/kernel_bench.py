@@ -20,6 +20,7 @@ import torch
 
 from tinychat.kernels import PackedWeight
 from tinychat.kernels.cpu import CpuOps
+from tinychat.nn.head import all_tiles, refined_tiles
 from tinychat.quantize.format import LowBitWeight, dequantize
 
 # Rows, inputs, group size of each matrix of a layer, which --bits is about, and of the head.
@@ -30,6 +31,7 @@ SHAPES = {
         "gate_up": (16384, 2048, 128),
         "down": (2048, 8192, 128),
         "head": (128256, 2048, 128),
+        "refine": (128256, 2048, 128),
     },
     "smollm2-135m": {
         "qkv": (960, 576, 64),
@@ -37,9 +39,10 @@ SHAPES = {
         "gate_up": (3072, 576, 64),
         "down": (576, 1536, 128),
         "head": (49152, 576, 64),
+        "refine": (49152, 576, 64),
     },
 }
-HEAD_BITS = 8
+HEAD_BITS = 4  # and as many again in the tiles that are refined
 COLD_BYTES = 256 << 20
 
 
@@ -65,17 +68,24 @@ def check(ops: CpuOps, weight: LowBitWeight, packed: PackedWeight) -> None:
         raise SystemExit(f"wrong result, relative error {error:.3f}")
 
 
-def measure(ops: CpuOps, shape: tuple[int, int, int], bits: int, tokens: int, repeats: int) -> dict:
+def measure(
+    ops: CpuOps, shape: tuple[int, int, int], bits: int, tokens: int, repeats: int, tiles: int = 0
+) -> dict:
+    """Times of a product, or where `tiles` are given of `refine` with so many a token."""
     rows, cols, group = shape
     weight = random_weight(rows, cols, group, bits)
     packed = ops.pack(weight)
     check(ops, weight, packed)
     copies = max(1, COLD_BYTES // packed.nbytes) if tokens == 1 else 1
     weights = [packed] + [ops.pack(weight) for _ in range(copies - 1)]
-    x = torch.randn((tokens, cols))
+    x, logits = torch.randn((tokens, cols)), torch.randn((tokens, rows))
     with ops.record() as plan:
         for each in weights:
-            ops.matmul(x, each)
+            if tiles:
+                ops.refine(logits, x, each, tiles)
+            else:
+                ops.matmul(x, each)
+    share_read = tiles / all_tiles(rows) if tiles else 1.0
     plan.run()
     seconds, ceilings = [], []
     for _ in range(repeats):
@@ -83,15 +93,15 @@ def measure(ops: CpuOps, shape: tuple[int, int, int], bits: int, tokens: int, re
         plan.run()
         seconds.append((time.perf_counter() - start) / copies)
         ceilings.append(ops.read_bandwidth(packed.nbytes * copies, 1))
-    typical = statistics.median(seconds)
+    typical, nbytes = statistics.median(seconds), packed.nbytes * share_read
     return {
         "us": typical * 1e6,
         "best_us": min(seconds) * 1e6,
-        "gb_per_s": packed.nbytes / typical / 1e9,
+        "gb_per_s": nbytes / typical / 1e9,
         "ceiling_gb_per_s": statistics.median(ceilings),
-        "share": packed.nbytes / typical / 1e9 / statistics.median(ceilings),
-        "best_share": packed.nbytes / min(seconds) / 1e9 / max(ceilings),
-        "gmac_per_s": rows * cols * tokens / typical / 1e9,
+        "share": nbytes / typical / 1e9 / statistics.median(ceilings),
+        "best_share": nbytes / min(seconds) / 1e9 / max(ceilings),
+        "gmac_per_s": rows * cols * tokens * share_read / typical / 1e9,
     }
 
 
@@ -107,7 +117,7 @@ def main() -> None:
     parser.add_argument("--isa")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--tokens", default="1")
-    parser.add_argument("--bits", default="4", help="of a layer's matrices; the head has 8")
+    parser.add_argument("--bits", default="4", help="of a layer's matrices; the head has 4")
     parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args()
     ops = CpuOps(args.isa, args.threads)
@@ -115,8 +125,9 @@ def main() -> None:
     print(f"{ops.name}, {ops.threads} threads; medians (best in brackets)")
     for model in args.model or SHAPES:
         for (name, shape), tokens in product(SHAPES[model].items(), numbers(args.tokens)):
-            for bits in [HEAD_BITS] if name == "head" else numbers(args.bits):
-                row = measure(ops, shape, bits, tokens, args.repeats)
+            for bits in [HEAD_BITS] if name in ("head", "refine") else numbers(args.bits):
+                tiles = refined_tiles(shape[0]) if name == "refine" else 0
+                row = measure(ops, shape, bits, tokens, args.repeats, tiles)
                 case = {"model": model, "matrix": name, "bits": bits, "tokens": tokens}
                 rows.append({**case, **row})
                 line = f"{model:14} {name:8} W{bits} T={tokens:<4} {row['us']:9.1f} us"

@@ -28,6 +28,8 @@ def compare(monkeypatch: pytest.MonkeyPatch) -> Any:
 def answer(job: Job, command: list[str]) -> dict[str, Any]:
     """What a worker of any engine would say."""
     assert command[0] == sys.executable and Path(command[1]) == BENCHMARKS / "worker.py"
+    if job.engine == "tinychat":  # asked for by the test of two depths alone
+        assert job.load == {"isa": "avx2" if len(job.depths) == 2 else None}
     if job.engine == "ceilings":
         return {"read_gb_per_s": 20.0, "int8_gop_per_s": 900.0}
     if job.engine == "profile":
@@ -57,6 +59,7 @@ def test_every_engine_on_every_shape_in_three_files(
     monkeypatch.setattr(compare, "run_job", answer)
     flags = ["--shape", "llama-3.2-1b,smollm2-135m", "--repeats", "2", "--depth", "0,1k"]
     flags += ["--out", str(tmp_path / "out" / "llama-3.2"), "--work", str(tmp_path)]
+    flags += ["--isa", "avx2"]
     monkeypatch.setattr(sys, "argv", ["compare.py", *flags])
     compare.main()
     shapes = ("llama-3.2-1b", "smollm2-135m")
@@ -67,6 +70,7 @@ def test_every_engine_on_every_shape_in_three_files(
     document = json.loads((tmp_path / "out/llama-3.2.json").read_text())
     assert "--shape llama-3.2-1b,smollm2-135m --threads 2" in document["command"]
     assert "--depth 0,1k --repeats 2" in document["command"]
+    assert document["command"].endswith("--isa avx2")
     assert str(tmp_path) not in document["command"]
     rows = document["shapes"]["smollm2-135m"]["rows"]
     assert [(row["engine"], row["depth"], row["decode_tokens_per_s"]) for row in rows] == [

@@ -96,9 +96,9 @@ class LLM:
         return self.engine.capacity
 
     def memory(self) -> dict[str, float]:
-        """Megabytes of weights read per token, and of KV cache for the whole context."""
+        """Megabytes of packed or float matrices, and of KV cache for the whole context."""
         return {
-            "weights_mb": self.engine.model.nbytes / 2**20,
+            "weights_mb": self.engine.model.held_bytes / 2**20,
             "kv_mb": self.engine.cache.nbytes / 2**20,
         }
 

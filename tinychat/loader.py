@@ -22,12 +22,12 @@ from tinychat.jsonfile import shown
 from tinychat.kernels import AttentionShape, Norm, Ops
 from tinychat.nn.attention import Attention, PositionTables
 from tinychat.nn.decoder import Block, Decoder
-from tinychat.nn.head import STAGE_BITS, Head, RefinedHead, fine_part, low_bit_form
+from tinychat.nn.head import Head, RefinedHead, coarse_grid, fine_part, low_bit_form
 from tinychat.nn.linear import AnyLinear, Linear, LinearLowBit, StackedLinear
 from tinychat.nn.mlp import MLP, GatedMLP
 from tinychat.nn.rope import position_tables
 from tinychat.pack_cache import PackCache
-from tinychat.precision import FLOATS, INTEGERS
+from tinychat.precision import FLOATS, HEAD_BITS, INTEGERS
 from tinychat.quantize.awq_format import from_awq_gemm, from_awq_gemv
 from tinychat.quantize.format import LowBitWeight, alike, dequantize
 from tinychat.quantize.gptq_format import from_gptq_v1, from_gptq_v2
@@ -35,7 +35,7 @@ from tinychat.quantize.grid import Grid, default_group_size
 from tinychat.quantize.packed import Unpacker
 
 WEIGHTS = ("auto", *FLOATS, *INTEGERS)
-HEADS = ("auto", "fp16", "int8", "int4+4", "int4")
+HEADS = ("auto", *HEAD_BITS)
 NAMES_SHOWN = 20
 NAME_WIDTH = 100
 UNUSED = "not used by this architecture"
@@ -312,7 +312,8 @@ class Loader:
             mode = low_bit_form(shape[0]) if low_bit_model else "fp16"
         if mode == "int4+4":
             fine = self.low_bit([fine_name(prefix)], [fine_part(self.ops, weight, prefix)], None)
-            coarse = self.low_bit([prefix], [self.round(weight, STAGE_BITS, prefix)], bias)
+            rounded = self.ops.round_to_nearest(weight, coarse_grid(shape[1]), prefix)
+            coarse = self.low_bit([prefix], [rounded], bias)
             return RefinedHead(coarse, fine)
         if mode in INTEGERS:
             return self.low_bit([prefix], [self.round(weight, INTEGERS[mode], prefix)], bias)

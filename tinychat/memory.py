@@ -26,9 +26,6 @@ RESERVED_BYTES = 256 << 20
 # Packed weights carry a float16 scale and a byte of zero point per row and group.
 GROUP_OVERHEAD_BYTES = 3
 
-# The matrices of a head in each of its forms.
-HEAD_BITS = {"fp16": (16,), "int8": (8,), "int4+4": (4, 4), "int4": (4,)}
-
 # What torch says where an allocation fails. It raises a RuntimeError like any other; a type of its
 # own exists for CUDA only.
 _RAN_OUT = re.compile(
@@ -141,7 +138,7 @@ def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
         weights, lm_head: as for `load`.
     """
     from tinychat.nn.head import low_bit_form
-    from tinychat.precision import INTEGERS
+    from tinychat.precision import HEAD_BITS, INTEGERS
 
     matrices = [*config.block_matrices().values()] * config.num_layers
     head = config.matrix_shape("head")

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import ModelConfig
-from tinychat.nn.head import low_bit_form
+from tinychat.nn.head import fine_part, low_bit_form
 from tinychat.nn.linear import LinearLowBit
 from tinychat.packed_file import (
     PARTIAL,
@@ -231,4 +231,5 @@ def layout(ops: CpuOps) -> str:
         for group in (*GROUP_SIZES, WHOLE_ROW):
             packed = ops.pack(ops.round_to_nearest(matrix, Grid(bits, group)))
             digest.update(memory_of(packed.data))
+    digest.update(memory_of(ops.pack(fine_part(ops, matrix, "layout")).data))
     return digest.hexdigest()

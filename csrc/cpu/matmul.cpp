@@ -80,11 +80,8 @@ int output_tiles(const MatmulArgs& args) {
   return static_cast<int>(ceil_div(static_cast<std::size_t>(args.outputs()), kTileRows));
 }
 
-// Tiles of outputs that are worth a visit to the shared counter: about a microsecond of reading.
 int output_tiles_per_part(const MatmulArgs& args) {
-  constexpr std::size_t kPartBytes = 16 << 10;
-  const std::size_t bytes = args.packing.tile_bytes() * (args.gated ? 2 : 1);
-  return static_cast<int>(std::max<std::size_t>(1, kPartBytes / bytes));
+  return tiles_per_part(args.packing.tile_bytes() * (args.gated ? 2 : 1));
 }
 
 void multiply_one(Team& team, const Isa& isa, MatmulKernel* kernel, const MatmulArgs& args) {

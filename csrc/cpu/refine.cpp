@@ -121,15 +121,13 @@ void choose_tiles(Team& team, const RefineArgs& args, const Workspace& w) {
 void add_products(Team& team, const Isa& isa, const RefineArgs& args, const Workspace& w) {
   MatmulKernel* kernel = isa.matmul[args.packing.bits];
   const std::size_t tile_bytes = args.packing.tile_bytes();
-  constexpr std::size_t kPartBytes = 16 << 10;  // as in matmul: a microsecond of reading
-  const int grain = static_cast<int>(std::max<std::size_t>(1, kPartBytes / tile_bytes));
   const int count = args.chosen();
 
   // Each thread rounds the token that it is at for itself, as in matmul.
   MatmulArgs at = one_token(args);
   const TokenTiles rounded(w.rounded(team.rank), nullptr, at, 1, TokenCodes::kByQuad);
   int current = -1;
-  team.for_each(args.tokens * count, grain, [&](Range part) {
+  team.for_each(args.tokens * count, tiles_per_part(tile_bytes), [&](Range part) {
     for (int item = part.begin; item < part.end; ++item) {
       const int token = item / count;
       if (token != current) {

@@ -9,6 +9,13 @@
 
 namespace tinychat {
 
+// Tiles of rows, of so many bytes each, that are worth a visit to the shared counter: about a
+// microsecond of reading.
+inline int tiles_per_part(std::size_t tile_bytes) {
+  constexpr std::size_t kPartBytes = 16 << 10;
+  return static_cast<int>(std::max<std::size_t>(1, kPartBytes / tile_bytes));
+}
+
 // Tiles of nearly equal size in memory of the caller's; each has its codes, then its scales, then
 // its sums. `own` is the calling thread's: input_row_bytes of it.
 class TokenTiles {

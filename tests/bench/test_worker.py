@@ -179,6 +179,8 @@ def test_a_shape_runs_in_our_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(len(s.token_s) == 3 and min(s.token_s) > 0 for s in samples)
     assert (runner.model, runner.load_s, runner.threads) == ("tiny", None, 2)
     assert runner.weights.startswith("int4") and runner.isa.startswith("cpu-")
+    scalar = TinyChatRunner(replace(JOB, shape="tiny", load={"isa": "scalar"}))
+    assert scalar.isa == "cpu-scalar"
     # Keys and values of 2 layers, 2 heads, 16 dimensions in two bytes: 256 bytes a token.
     assert runner.bytes_per_token(10) - runner.bytes_per_token(0) == 2560
 

@@ -117,6 +117,7 @@ def test_refusals(ops: Ops) -> None:
     packed, x, norm = ops.pack(random_weight(16, 64, 32, 4)), torch.zeros((2, 64)), norms(64)[0]
     odd = ops.pack(random_weight(15, 64, 32, 4))
     order, stream = torch.arange(64, dtype=torch.int32), torch.zeros((2, 16))
+    whole, square = ops.pack(random_weight(64, 64, 32, 4)), torch.zeros((2, 64))
     cases: dict[str, dict[str, Any]] = {
         r"weight of norm of matmul has shape \[63\]": {"norm": replace(norm, weight=x[0, :63])},
         "norm of matmul is 'group'": {"norm": replace(norm, kind="group")},
@@ -129,9 +130,10 @@ def test_refusals(ops: Ops) -> None:
         "weight of matmul has 15 rows, expected an even number": {"gate": "silu", "weight": odd},
         r"residual of matmul has shape \[2, 15\]": {"residual": stream[:, :15]},
         "residual of matmul is not contiguous": {"residual": torch.zeros((16, 2)).T},
+        "residual of matmul is x": {"residual": square, "x": square, "weight": whole},
         "residual of matmul: not with a gate": {"gate": "silu", "residual": stream},
     }
     for message, arguments in cases.items():
         with pytest.raises(KernelError, match=message):
-            ops.matmul(x, arguments.pop("weight", packed), **arguments)
+            ops.matmul(arguments.pop("x", x), arguments.pop("weight", packed), **arguments)
     assert ops.matmul(x, packed, norm=norm, order=order, gate="relu").shape == (2, 8)

@@ -131,7 +131,8 @@ class OpTime:
 
 
 class Ops(ABC):
-    """Every op of the decoder. Activations are float32 and contiguous; outputs are new tensors.
+    """Every op of the decoder. Activations are float32 and contiguous; outputs are new tensors,
+    but for the residual of `matmul` and the logits of `refine`, which are changed in place.
 
     Attributes:
         name: which implementation it is, for instance "cpu-avx2".
@@ -245,7 +246,8 @@ class Ops(ABC):
                 (act-order). What is outside gives wrong columns on the CPU, but never reads outside
                 of x.
             gate: the result [T, N] becomes act(its first half) · its second half, [T, N / 2].
-            residual: [T, N], changed in place, residual += result; not with a gate.
+            residual: [T, N], changed in place, residual += result; shares no memory with x; not
+                with a gate.
         Returns: [T, N], or [T, N / 2] with a gate; `residual` itself where there is one.
         """
 

@@ -157,6 +157,8 @@ def matmul(
             raise KernelError("residual of matmul: not with a gate")
     if residual is not None:
         check(residual, "residual of matmul", (x.shape[0], outputs), device=device)
+        if residual.numel() and residual.data_ptr() == x.data_ptr():
+            raise KernelError("residual of matmul is x, expected memory of its own")
 
 
 def refine(

@@ -1,7 +1,8 @@
 """The decoder: the only forward pass, for every family.
 
 The residual stream is float32. Every branch begins with a product that normalizes the stream on its
-way in, and ends with one that adds its result to it: four products and an attention make a block.
+way in, and ends with one that adds its result to it: four products and an attention make a block
+(and an activation, where no gate takes it along).
 """
 
 from __future__ import annotations
@@ -77,6 +78,11 @@ class Decoder:
     def nbytes(self) -> int:
         """Bytes of weight that one decoded token reads (of the embedding, only a row)."""
         return sum(linear.nbytes for linear in self.linears)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of weight in memory, the embedding aside."""
+        return sum(linear.held_bytes for linear in self.linears)
 
     @property
     def can_record(self) -> bool:

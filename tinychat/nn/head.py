@@ -25,8 +25,7 @@ from tinychat.quantize.grid import Grid, default_group_size
 REFINED_SHARE = 8
 # But never fewer than these. As many of the likeliest tokens are refined as there are tiles, at
 # least, for each is in a tile whose maximum is no less. What is lost is lost in the others, whose
-# logits have 4 bits: with trained models of 512 and 2048 tokens perplexity rises by 0.5 to 0.9 %
-# where those have 18 % of the probability together, and by 0.06 % where they have 2 %.
+# logits have 4 bits; tests/test_trained.py has bounds.
 LEAST_TILES = 256
 # From so many outputs on it pays: there half of the tiles are refined. Of fewer it would be nearly
 # all, and int8 is one product.
@@ -48,6 +47,11 @@ class Head(Protocol):
     @property
     def nbytes(self) -> int:
         """Bytes that one token reads."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of its matrices in memory."""
         ...
 
 
@@ -77,6 +81,10 @@ class RefinedHead:
         """Bytes that one token reads."""
         of_fine = self.fine.nbytes * self.tiles // all_tiles(self.fine.weight.shape[0])
         return self.coarse.nbytes + of_fine
+
+    @property
+    def held_bytes(self) -> int:
+        return self.coarse.nbytes + self.fine.nbytes
 
 
 def all_tiles(outputs: int) -> int:

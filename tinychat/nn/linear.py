@@ -42,6 +42,11 @@ class AnyLinear(Protocol):
         """Bytes of weight that one call reads."""
         ...
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of weight in memory: the same, but for a head in two stages."""
+        ...
+
 
 class _TorchLinear:
     """What torch multiplies: norm, product, gate and sum one after the other."""
@@ -67,6 +72,14 @@ class _TorchLinear:
     def product(self, x: Tensor) -> Tensor:
         """[T, K] -> [T, N]."""
         raise NotImplementedError
+
+    @property
+    def nbytes(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def held_bytes(self) -> int:
+        return self.nbytes
 
 
 class Linear(_TorchLinear):
@@ -143,3 +156,7 @@ class LinearLowBit:
     @property
     def nbytes(self) -> int:
         return self.weight.nbytes
+
+    @property
+    def held_bytes(self) -> int:
+        return self.nbytes

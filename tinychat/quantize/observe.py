@@ -124,3 +124,7 @@ class Watched:
     @property
     def nbytes(self) -> int:
         return self.linear.nbytes
+
+    @property
+    def held_bytes(self) -> int:
+        return self.linear.held_bytes
