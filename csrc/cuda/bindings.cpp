@@ -2,6 +2,7 @@
 #include "cuda/bindings.h"
 
 #include <stdexcept>
+#include <utility>
 
 #include "arrays.h"
 #include "cuda/ops.h"
@@ -43,6 +44,24 @@ void register_ops(py::module_& module) {
   py::enum_<NormKind>(module, "NormKind", py::module_local())
       .value("rms", NormKind::kRms)
       .value("layer", NormKind::kLayer);
+
+  py::enum_<Activation>(module, "Activation", py::module_local())
+      .value("silu", Activation::kSilu)
+      .value("gelu", Activation::kGelu)
+      .value("gelu_tanh", Activation::kGeluTanh)
+      .value("relu", Activation::kRelu);
+
+  py::class_<Tc16>(module, "Tc16", py::module_local())
+      .def(py::init<int, int, int, int>(), "bits"_a, "rows"_a, "cols"_a, "group"_a)
+      .def("bytes", &Tc16::bytes)
+      .def("scale", &Tc16::scale, "row"_a, "col"_a)
+      .def(
+          "code",
+          [](const Tc16& layout, int row, int col) {
+            const CodePlace place = layout.code(row, col);
+            return std::make_pair(place.byte, place.shift);
+          },
+          "row"_a, "col"_a);
 
   py::class_<Queue> queue(module, "Queue", py::module_local());
   queue.def_readonly("arch", &Queue::arch);
@@ -107,6 +126,20 @@ void register_ops(py::module_& module) {
         check(rope_append(q, {tokens, rotation, cache, at<void>(rotated), dtype}));
       },
       "tokens"_a, "rotation"_a, "cache"_a, "q"_a, "q_dtype"_a, no_gil);
+
+  // --- gemv ---
+  queue.def(
+      "gemv",
+      [](const Queue& q, Address x, NormKind norm, Address norm_weight, Address norm_bias,
+         float eps, Address order, Address weight, const Tc16& layout, Address bias, Address out,
+         int tokens, bool gated, Activation gate, bool add) {
+        const RowNorm how{norm, at<const float>(norm_weight), at<const float>(norm_bias), eps};
+        check(gemv(q, {at<const float>(x), how, at<const std::int32_t>(order),
+                       at<const std::uint8_t>(weight), layout, at<const float>(bias),
+                       at<float>(out), tokens, gated, gate, add}));
+      },
+      "x"_a, "norm"_a, "norm_weight"_a, "norm_bias"_a, "eps"_a, "order"_a, "weight"_a, "layout"_a,
+      "bias"_a, "out"_a, "tokens"_a, "gated"_a, "gate"_a, "add"_a, no_gil);
 }
 
 }  // namespace tinychat::cuda

@@ -5,9 +5,12 @@
 #include <cstdint>
 
 #include "cuda/queue.h"
+#include "cuda/tc16.h"
 #include "dtype.h"
 
 namespace tinychat::cuda {
+
+enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
 
 enum class NormKind { kRms, kLayer };
 
@@ -80,5 +83,22 @@ struct RopeAppendArgs {
   DType q_dtype;  // float32 or float16
 };
 Status rope_append(const Queue& queue, const RopeAppendArgs& args);
+
+// The product with what comes right before and right after it: Ops.matmul.
+inline constexpr int kGemvTokens = 8;
+struct GemvArgs {
+  const float* x;             // [tokens, K]
+  RowNorm norm;               // of x; a null weight for none
+  const std::int32_t* order;  // [K] or null: then x = x[:, order], once it is normalized
+  const std::uint8_t* weight;
+  Tc16 layout;        // of the weight [N, K]
+  const float* bias;  // [N] or null
+  float* out;         // [tokens, N]; gated: [tokens, N / 2]
+  int tokens;         // 0 to kGemvTokens
+  bool gated;         // out = gate(first half of the rows) * second half; N a multiple of 32
+  Activation gate;    // where gated
+  bool add;           // out += instead of out =; not where gated
+};
+Status gemv(const Queue& queue, const GemvArgs& args);
 
 }  // namespace tinychat::cuda

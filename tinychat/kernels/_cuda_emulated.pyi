@@ -11,9 +11,25 @@ class DType:
     bfloat16: ClassVar[DType]
     int8: ClassVar[DType]
 
+class Activation:
+    silu: ClassVar[Activation]
+    gelu: ClassVar[Activation]
+    gelu_tanh: ClassVar[Activation]
+    relu: ClassVar[Activation]
+
 class NormKind:
     rms: ClassVar[NormKind]
     layer: ClassVar[NormKind]
+
+class Tc16:
+    """The layout of a weight (csrc/cuda/tc16.h); sizes and places in bytes."""
+
+    def __init__(self, bits: int, rows: int, cols: int, group: int) -> None: ...
+    def bytes(self) -> int: ...
+    def scale(self, row: int, col: int) -> int:
+        """Of the scale and zero, two float16, of an element's group."""
+    def code(self, row: int, col: int) -> tuple[int, int]:
+        """Of an element's code, and how far it is shifted in its byte."""
 
 class Order:
     forward: ClassVar[Order]
@@ -86,6 +102,25 @@ class Queue:
     ) -> None: ...
     def rope_append(
         self, tokens: NewTokens, rotation: Rotation, cache: Cache, q: int, q_dtype: DType
+    ) -> None: ...
+
+    # --- gemv ---
+    def gemv(
+        self,
+        x: int,
+        norm: NormKind,
+        norm_weight: int,
+        norm_bias: int,
+        eps: float,
+        order: int,
+        weight: int,
+        layout: Tc16,
+        bias: int,
+        out: int,
+        tokens: int,
+        gated: bool,
+        gate: Activation,
+        add: bool,
     ) -> None: ...
 
 class Stream:
