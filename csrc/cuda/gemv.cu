@@ -132,41 +132,55 @@ constexpr int shared_bytes(const Slice& slice, int tiles) {
   return kFixedBytes + (work > sums ? work : sums);
 }
 
-// The word of a token's row with the inputs k and k + 1, k even. All that a lane needs of 64
-// inputs, four fragments' b[0] and b[1], are eight words that follow each other.
-__device__ __forceinline__ int word_of_input(int k) {
-  const int fragment = k % kUnitInputs / kFragmentInputs, upper = k / 8 % 2, pair = k / 2 % 4;
-  return k / kUnitInputs * (kUnitInputs / 2) + pair * 8 + fragment * 2 + upper;
+// The word of a token's row with the inputs k and k + 1, k even; k + 2 and k + 3 are kNextPair
+// words further where k is a multiple of 4. All that a lane needs of 64 inputs, four fragments'
+// b[0] and b[1], are eight words that follow each other.
+constexpr int kNextPair = 8;
+__device__ __forceinline__ unsigned word_of_input(unsigned k) {
+  const unsigned fragment = k % kUnitInputs / kFragmentInputs, upper = k / 8 % 2, pair = k / 2 % 4;
+  return k / kUnitInputs * (kUnitInputs / 2) + pair * kNextPair + fragment * 2 + upper;
 }
 
-template <int kCount>
-__device__ __forceinline__ Floats<kCount> normalized_or_plain(const GemvArgs& args,
-                                                              const float* row, int col,
-                                                              const RowStatistics& statistics) {
-  return args.norm.weight == nullptr ? load<kCount>(row + col)
-                                     : normalized<kCount>(row + col, args.norm, statistics, col);
+__device__ __forceinline__ const float* token_row(const GemvArgs& args, int token) {
+  return args.x + static_cast<std::size_t>(token) * static_cast<std::size_t>(args.layout.cols);
 }
 
-// The inputs k .. k + 3 of a token, normalized and ordered; zeros from K on. An order that points
-// outside gives the last column.
-__device__ __forceinline__ Floats<4> load_inputs(const GemvArgs& args, int token, int k,
-                                                 const RowStatistics& statistics, bool fours) {
-  const int cols = args.layout.cols;
-  const float* row = args.x + static_cast<std::size_t>(token) * static_cast<std::size_t>(cols);
-  if (fours && k < cols) return normalized_or_plain<4>(args, row, k, statistics);
-  Floats<4> values;
+// The column of x that input k is. An order that points outside gives the last one.
+__device__ __forceinline__ int column_of(const GemvArgs& args, int k) {
+  if (args.order == nullptr) return k;
+  const int col = args.order[k];
+  return col < 0 || col >= args.layout.cols ? args.layout.cols - 1 : col;
+}
+
+// The inputs k .. k + 3 of a token's row, zeros from K on; kFours where they lie side by side.
+template <bool kFours>
+__device__ __forceinline__ Floats<4> load_inputs(const GemvArgs& args, const float* row, int k) {
+  Floats<4> values = {};
+  if constexpr (kFours) {
+    if (k < args.layout.cols) values = load<4>(row + k);
+  } else {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    values.at[i] = 0.0f;
-    if (k + i >= cols) continue;
-    int col = k + i;
-    if (args.order != nullptr) {
-      col = args.order[k + i];
-      if (col < 0 || col >= cols) col = cols - 1;
+    for (int i = 0; i < 4; ++i) {
+      if (k + i < args.layout.cols) values.at[i] = row[column_of(args, k + i)];
     }
-    values.at[i] = normalized_or_plain<1>(args, row, col, statistics).at[0];
   }
   return values;
+}
+
+template <bool kFours>
+__device__ __forceinline__ void normalize_inputs(const GemvArgs& args,
+                                                 const RowStatistics& statistics, int k,
+                                                 Floats<4>& values) {
+  if constexpr (kFours) {
+    if (k < args.layout.cols) values = normalized(values, args.norm, statistics, k);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (k + i >= args.layout.cols) continue;
+      const Floats<1> one{{values.at[i]}};
+      values.at[i] = normalized(one, args.norm, statistics, column_of(args, k + i)).at[0];
+    }
+  }
 }
 
 // A power of two and its inverse.
@@ -185,51 +199,71 @@ __device__ __forceinline__ Scaling scaling_of(float largest) {
           bit_cast<float>((exponent - kTarget) << kExponentShift)};
 }
 
-// Four inputs of a lane, the first of which is input k of the slice, to float16 in shared memory.
+// How the inputs of a token are dealt out: lane i of a warp takes the fours from 4i, the warps one
+// after the other, and each has several such loads on their way before it uses the first.
+constexpr int kAhead = 4;
+constexpr int kWarpInputs = 4 * kWarpLanes;
+constexpr int kStep = kWarps * kWarpInputs;
+
+// The fours of a lane from input k of the slice on, in steps of kStep, to float16 in shared memory.
 // The lanes of a group find its largest magnitude together; NaN does not count there.
 template <int kGroup>
-__device__ __forceinline__ void store_inputs(const Floats<4>& values, int token, int k,
+__device__ __forceinline__ void store_inputs(const Floats<4> (&values)[kAhead], int token, int k,
                                              const Slice& slice, const Shared& shared) {
-  float largest = 0.0f;
+  float largest[kAhead] = {};
 #pragma unroll
-  for (int i = 0; i < 4; ++i) largest = fmaxf(largest, fabsf(values.at[i]));
+  for (int step = 0; step < kAhead; ++step) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      largest[step] = fmaxf(largest[step], fabsf(values[step].at[i]));
+    }
+  }
 #pragma unroll
   for (int bit = 1; bit < kGroup / 4; bit *= 2) {
-    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, bit));
-  }
-  if (k >= slice.inputs) return;
-  const Scaling scaling = scaling_of(largest);
-  if (k % kGroup == 0) shared.factors[k / kGroup * slice.tokens + token] = scaling.up;
-  std::uint32_t* row = shared.words + token * slice.row_words();
 #pragma unroll
-  for (int i = 0; i < 4; i += 2) {
-    row[word_of_input(k + i)] =
-        word_of(__floats2half2_rn(values.at[i] * scaling.down, values.at[i + 1] * scaling.down));
+    for (float& value : largest) value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, bit));
+  }
+  std::uint32_t* to =
+      shared.words + token * slice.row_words() + word_of_input(static_cast<unsigned>(k));
+  const unsigned group = static_cast<unsigned>(k) / kGroup;
+  const bool first_of_group = static_cast<unsigned>(k) % kGroup == 0;
+#pragma unroll
+  for (int step = 0; step < kAhead; ++step) {
+    if (k + step * kStep >= slice.inputs) break;
+    const float (&four)[4] = values[step].at;
+    const Scaling scaling = scaling_of(largest[step]);
+    to[step * (kStep / 2)] =
+        word_of(__floats2half2_rn(four[0] * scaling.down, four[1] * scaling.down));
+    to[step * (kStep / 2) + kNextPair] =
+        word_of(__floats2half2_rn(four[2] * scaling.down, four[3] * scaling.down));
+    if (first_of_group) {
+      const int at = static_cast<int>(group) + step * (kStep / kGroup);
+      shared.factors[at * slice.tokens + token] = scaling.up;
+    }
   }
 }
 
-// The inputs from `first` on of all tokens to shared memory. A warp takes 128 at a time, and has
-// four such loads on their way.
-template <int kGroup>
+// The inputs from `first` on of all tokens to shared memory.
+template <int kGroup, bool kFours>
 __device__ __forceinline__ void stage_inputs(const GemvArgs& args, int first, const Slice& slice,
-                                             const Shared& shared, bool fours) {
-  constexpr int kAhead = 4;
-  constexpr int kWarpInputs = 4 * kWarpLanes;
+                                             const Shared& shared) {
   for (int token = 0; token < slice.tokens; ++token) {
-    const RowStatistics statistics = shared.statistics[token];
-    for (int base = warp_index() * kWarpInputs; base < slice.inputs;
-         base += kAhead * kWarps * kWarpInputs) {
+    const float* row = token_row(args, token);
+    for (int base = warp_index() * kWarpInputs; base < slice.inputs; base += kAhead * kStep) {
       const int k = base + 4 * lane_index();
       Floats<4> values[kAhead];
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
-        values[i] =
-            load_inputs(args, token, first + k + i * kWarps * kWarpInputs, statistics, fours);
+        values[i] = load_inputs<kFours>(args, row, first + k + i * kStep);
       }
+      if (args.norm.weight != nullptr) {
+        const RowStatistics statistics = shared.statistics[token];
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        store_inputs<kGroup>(values[i], token, k + i * kWarps * kWarpInputs, slice, shared);
+        for (int i = 0; i < kAhead; ++i) {
+          normalize_inputs<kFours>(args, statistics, first + k + i * kStep, values[i]);
+        }
       }
+      store_inputs<kGroup>(values, token, k, slice, shared);
     }
   }
 }
@@ -238,7 +272,7 @@ __device__ __forceinline__ void measure_rows(const GemvArgs& args, const Shared&
                                              bool fours) {
   const int cols = args.layout.cols;
   for (int token = 0; token < args.tokens; ++token) {
-    const float* row = args.x + static_cast<std::size_t>(token) * static_cast<std::size_t>(cols);
+    const float* row = token_row(args, token);
     const RowStatistics statistics =
         fours ? measure_row<4, kThreads>(row, args.norm, cols, shared.scratch)
               : measure_row<1, kThreads>(row, args.norm, cols, shared.scratch);
@@ -261,7 +295,7 @@ __device__ __forceinline__ void multiply_item(const Item<kBits, kGroup> (&items)
   const int column = lane / 4 < last ? lane / 4 : last;
   const int pair = lane % 4;
   const int even = 2 * pair < last ? 2 * pair : last, odd = 2 * pair < last ? 2 * pair + 1 : last;
-  const std::uint32_t* row = shared.words + column * slice.row_words() + k / 2 + 8 * pair;
+  const std::uint32_t* row = shared.words + column * slice.row_words() + k / 2 + kNextPair * pair;
 #pragma unroll
   for (int g = 0; g < Item<kBits, kGroup>::Shape::kGroups; ++g) {
     GroupScales group[kTiles];
@@ -376,7 +410,11 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
       pdl_wait();
       if (args.norm.weight != nullptr) measure_rows(args, shared, fours);
     }
-    stage_inputs<kGroup>(args, first * Shape::kInputs, slice, shared, fours);
+    if (fours) {
+      stage_inputs<kGroup, true>(args, first * Shape::kInputs, slice, shared);
+    } else {
+      stage_inputs<kGroup, false>(args, first * Shape::kInputs, slice, shared);
+    }
     __syncthreads();
     for (int base = own; base < end; base += kDepth * kWarps) {
 #pragma unroll

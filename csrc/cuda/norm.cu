@@ -30,7 +30,8 @@ __global__ void __launch_bounds__(kThreads)
   pdl_wait();
   const RowStatistics statistics = measure_row<kCount, kThreads>(x + row, norm, cols, scratch);
   for (int col = static_cast<int>(threadIdx.x) * kCount; col < cols; col += kThreads * kCount) {
-    store(out + row + col, normalized<kCount>(x + row + col, norm, statistics, col));
+    const Floats<kCount> values = load<kCount>(x + row + col);
+    store(out + row + col, normalized(values, norm, statistics, col));
   }
 }
 

@@ -42,11 +42,10 @@ __device__ __forceinline__ RowStatistics measure_row(const float* x, const RowNo
   return {mean, rsqrtf(squares / count + norm.eps)};
 }
 
-// The elements from column `col` on, which are at `x`, normalized.
+// The elements of a row from column `col` on, normalized.
 template <int kCount>
-__device__ __forceinline__ Floats<kCount> normalized(const float* x, const RowNorm& norm,
+__device__ __forceinline__ Floats<kCount> normalized(Floats<kCount> values, const RowNorm& norm,
                                                      const RowStatistics& statistics, int col) {
-  Floats<kCount> values = load<kCount>(x);
   const Floats<kCount> weights = load<kCount>(norm.weight + col);
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
