@@ -44,7 +44,7 @@ class Budget:
 BUDGETS = {
     "attn_decode_kernel": Budget(registers=255),
     "embedding_kernel": Budget(registers=32),
-    "gemv_kernel": Budget(registers=128),  # two blocks of 256, with 32 KB on their way
+    "gemv_kernel": Budget(registers=128),  # two blocks of 256 a SM, with 64 KB on their way
     "norm_kernel": Budget(registers=64),
     "rope_append_kernel": Budget(registers=64),
 }

@@ -200,14 +200,15 @@ __device__ __forceinline__ Scaling scaling_of(float largest) {
 }
 
 // How the inputs of a token are dealt out: lane i of a warp takes the fours from 4i, the warps one
-// after the other, and each has several such loads on their way before it uses the first.
-constexpr int kAhead = 4;
+// after the other, and each has kMostAhead such loads on their way before it uses the first (or one
+// at a time, where inputs do not lie side by side).
+constexpr int kMostAhead = 3;
 constexpr int kWarpInputs = 4 * kWarpLanes;
 constexpr int kStep = kWarps * kWarpInputs;
 
 // The fours of a lane from input k of the slice on, in steps of kStep, to float16 in shared memory.
 // The lanes of a group find its largest magnitude together; NaN does not count there.
-template <int kGroup>
+template <int kGroup, int kAhead>
 __device__ __forceinline__ void store_inputs(const Floats<4> (&values)[kAhead], int token, int k,
                                              const Slice& slice, const Shared& shared) {
   float largest[kAhead] = {};
@@ -247,6 +248,7 @@ __device__ __forceinline__ void store_inputs(const Floats<4> (&values)[kAhead], 
 template <int kGroup, bool kFours>
 __device__ __forceinline__ void stage_inputs(const GemvArgs& args, int first, const Slice& slice,
                                              const Shared& shared) {
+  constexpr int kAhead = kFours ? kMostAhead : 1;
   for (int token = 0; token < slice.tokens; ++token) {
     const float* row = token_row(args, token);
     for (int base = warp_index() * kWarpInputs; base < slice.inputs; base += kAhead * kStep) {

@@ -18,6 +18,7 @@ struct RowStatistics {
 template <int kCount, int kThreads, class F>
 __device__ __forceinline__ float row_sum(const float* x, int cols, float* scratch, F f) {
   float sum = 0.0f;
+#pragma unroll 4  // left alone, the compiler takes all registers that a product has for loads
   for (int col = static_cast<int>(threadIdx.x) * kCount; col < cols; col += kThreads * kCount) {
     const Floats<kCount> values = load<kCount>(x + col);
 #pragma unroll
