@@ -21,19 +21,22 @@ using namespace py::literals;
 
 namespace {
 
+std::string name_of(const char* op, const Packing& p) {
+  return std::string(op) + " " + std::to_string(p.rows) + " x " + std::to_string(p.cols) + ", " +
+         std::to_string(p.bits) + " bits";
+}
+
 OpLabel label_of(const MatmulArgs& args) {
   const Packing& p = args.packing;
-  return {"matmul " + std::to_string(p.rows) + " x " + std::to_string(p.cols) + ", " +
-              std::to_string(p.bits) + " bits",
-          static_cast<double>(p.bytes()), 2.0 * args.tokens * p.rows * p.cols};
+  return {name_of("matmul", p), static_cast<double>(p.bytes()),
+          2.0 * args.tokens * p.rows * p.cols};
 }
 
 OpLabel label_of(const RefineArgs& args) {
   const Packing& p = args.packing;
   const double tiles = static_cast<double>(args.tokens) * args.chosen();
-  return {"refine " + std::to_string(p.rows) + " x " + std::to_string(p.cols) + ", " +
-              std::to_string(p.bits) + " bits",
-          tiles * static_cast<double>(p.tile_bytes()), 2.0 * tiles * kTileRows * p.cols};
+  return {name_of("refine", p), tiles * static_cast<double>(p.tile_bytes()),
+          2.0 * tiles * kTileRows * p.cols};
 }
 
 }  // namespace

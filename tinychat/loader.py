@@ -22,7 +22,7 @@ from tinychat.jsonfile import shown
 from tinychat.kernels import AttentionShape, Norm, Ops
 from tinychat.nn.attention import Attention, PositionTables
 from tinychat.nn.decoder import Block, Decoder
-from tinychat.nn.head import Head, RefinedHead, coarse_grid, fine_part, low_bit_form
+from tinychat.nn.head import Head, RefinedHead, low_bit_form
 from tinychat.nn.linear import AnyLinear, Linear, LinearLowBit, StackedLinear
 from tinychat.nn.mlp import MLP, GatedMLP
 from tinychat.nn.rope import position_tables
@@ -33,6 +33,7 @@ from tinychat.quantize.format import LowBitWeight, alike, dequantize
 from tinychat.quantize.gptq_format import from_gptq_v1, from_gptq_v2
 from tinychat.quantize.grid import Grid, default_group_size
 from tinychat.quantize.packed import Unpacker
+from tinychat.quantize.two_stage import coarse_grid, fine_part
 
 WEIGHTS = ("auto", *FLOATS, *INTEGERS)
 HEADS = ("auto", *HEAD_BITS)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import ModelConfig
-from tinychat.nn.head import fine_part, low_bit_form
+from tinychat.nn.head import low_bit_form
 from tinychat.nn.linear import LinearLowBit
 from tinychat.packed_file import (
     PARTIAL,
@@ -35,6 +35,7 @@ from tinychat.packed_file import (
 )
 from tinychat.quantize.format import BITS, GROUP_SIZES
 from tinychat.quantize.grid import WHOLE_ROW, Grid
+from tinychat.quantize.two_stage import fine_part
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -12,7 +12,7 @@
 
 #include "cpu/memory.h"
 #include "cpu/threads.h"
-#include "dtype.h"
+#include "kinds.h"
 #include "w4.h"
 
 namespace tinychat {
@@ -72,18 +72,6 @@ struct RoundingRule {
 
   int top() const { return (1 << bits) - 1; }
   int middle() const { return 1 << (bits - 1); }
-};
-
-enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
-
-enum class NormKind { kRms, kLayer };
-
-// How a row of C numbers is normalized.
-struct Norm {
-  NormKind kind;
-  const float* weight;  // [C]
-  const float* bias;    // [C] or null; of a layer norm alone
-  float eps;
 };
 
 // Attention goes through the keys this many at a time.

@@ -12,14 +12,14 @@
 namespace tinychat {
 namespace {
 
-// The product of one token: TokenTiles rounds it where this says.
-MatmulArgs one_token(const RefineArgs& args) {
-  MatmulArgs one{};
-  one.x = args.x;
-  one.weight = args.weight;
-  one.tokens = 1;
-  one.packing = args.packing;
-  return one;
+// The product, as TokenTiles wants it.
+MatmulArgs product_of(const RefineArgs& args) {
+  MatmulArgs product{};
+  product.x = args.x;
+  product.weight = args.weight;
+  product.tokens = args.tokens;
+  product.packing = args.packing;
+  return product;
 }
 
 // Scratch memory: what the team shares, then each thread's own.
@@ -28,7 +28,7 @@ class Workspace {
   Workspace(std::byte* memory, const RefineArgs& args) : memory_(memory), args_(args) {}
 
   static std::size_t bytes(const RefineArgs& args, int threads) {
-    return shared_bytes(args) + static_cast<std::size_t>(threads) * own_bytes(args);
+    return shared_bytes(args) + static_cast<std::size_t>(threads) * sorted_bytes(args);
   }
 
   // The maxima of a token's tiles.
@@ -41,26 +41,27 @@ class Workspace {
     return reinterpret_cast<int*>(memory_ + behind) +
            static_cast<std::size_t>(token) * static_cast<std::size_t>(args_.chosen());
   }
-  // A thread's copy of some maxima, and its rounded token.
-  float* sorted(int rank) const { return reinterpret_cast<float*>(own(rank)); }
-  std::byte* rounded(int rank) const { return own(rank) + sorted_bytes(args_); }
+  // The tokens as the product takes them.
+  std::byte* rounded() const { return memory_ + choice_bytes(args_); }
+  // A thread's copy of some maxima.
+  float* sorted(int rank) const {
+    return reinterpret_cast<float*>(memory_ + shared_bytes(args_) +
+                                    static_cast<std::size_t>(rank) * sorted_bytes(args_));
+  }
 
  private:
   static std::size_t all(const RefineArgs& args) { return args.packing.tiles(); }
   static std::size_t sorted_bytes(const RefineArgs& args) {
     return args.refines_all() ? 0 : round_up(all(args) * sizeof(float), kLineBytes);
   }
-  static std::size_t shared_bytes(const RefineArgs& args) {
+  static std::size_t choice_bytes(const RefineArgs& args) {
     if (args.refines_all()) return 0;
     const std::size_t a_token =
         all(args) * sizeof(float) + static_cast<std::size_t>(args.chosen()) * sizeof(int);
     return round_up(static_cast<std::size_t>(args.tokens) * a_token, kLineBytes);
   }
-  static std::size_t own_bytes(const RefineArgs& args) {
-    return sorted_bytes(args) + TokenTiles::bytes(one_token(args), TokenCodes::kByQuad);
-  }
-  std::byte* own(int rank) const {
-    return memory_ + shared_bytes(args_) + static_cast<std::size_t>(rank) * own_bytes(args_);
+  static std::size_t shared_bytes(const RefineArgs& args) {
+    return choice_bytes(args) + TokenTiles::bytes(product_of(args), TokenCodes::kByQuad);
   }
 
   std::byte* memory_;
@@ -123,24 +124,18 @@ void add_products(Team& team, const Isa& isa, const RefineArgs& args, const Work
   const std::size_t tile_bytes = args.packing.tile_bytes();
   const int count = args.chosen();
 
-  // Each thread rounds the token that it is at for itself, as in matmul.
-  MatmulArgs at = one_token(args);
-  const TokenTiles rounded(w.rounded(team.rank), nullptr, at, 1, TokenCodes::kByQuad);
-  int current = -1;
+  const MatmulArgs product = product_of(args);
+  const TokenTiles tokens(w.rounded(), nullptr, product, 1, TokenCodes::kByQuad);
+  tokens.round_all(team, isa);
   team.for_each(args.tokens * count, tiles_per_part(tile_bytes), [&](Range part) {
     for (int item = part.begin; item < part.end; ++item) {
       const int token = item / count;
-      if (token != current) {
-        at.x = args.x + static_cast<std::size_t>(token) * static_cast<std::size_t>(at.packing.cols);
-        rounded.round_tile(isa, 0);
-        current = token;
-      }
       const int tile = args.refines_all() ? item % count : w.chosen(token)[item % count];
-      float product[kTileRows];
+      float sums[kTileRows];
       kernel(args.packing, args.weight + static_cast<std::size_t>(tile) * tile_bytes,
-             rounded.tile(0), nullptr, product, kTileRows);
+             tokens.tile(token), nullptr, sums, kTileRows);
       float* logits = outputs_of(args, token, tile);
-      for (int r = 0; r < rows_of(args, tile); ++r) logits[r] += product[r];
+      for (int r = 0; r < rows_of(args, tile); ++r) logits[r] += sums[r];
     }
   });
 }

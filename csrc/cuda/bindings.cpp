@@ -72,7 +72,7 @@ void register_ops(py::module_& module) {
       "norm",
       [](const Queue& q, Address x, NormKind kind, Address weight, Address bias, float eps,
          Address out, int rows, int cols) {
-        const RowNorm how{kind, at<const float>(weight), at<const float>(bias), eps};
+        const Norm how{kind, at<const float>(weight), at<const float>(bias), eps};
         check(norm(q, {at<const float>(x), how, at<float>(out), rows, cols}));
       },
       "x"_a, "kind"_a, "weight"_a, "bias"_a, "eps"_a, "out"_a, "rows"_a, "cols"_a, no_gil);
@@ -133,7 +133,7 @@ void register_ops(py::module_& module) {
       [](const Queue& q, Address x, NormKind norm, Address norm_weight, Address norm_bias,
          float eps, Address order, Address weight, const Tc16& layout, Address bias, Address out,
          int tokens, bool gated, Activation gate, bool add) {
-        const RowNorm how{norm, at<const float>(norm_weight), at<const float>(norm_bias), eps};
+        const Norm how{norm, at<const float>(norm_weight), at<const float>(norm_bias), eps};
         check(gemv(q, {at<const float>(x), how, at<const std::int32_t>(order),
                        at<const std::uint8_t>(weight), layout, at<const float>(bias),
                        at<float>(out), tokens, gated, gate, add}));

@@ -23,7 +23,7 @@ constexpr int kThreads = 256;
 
 template <int kCount>
 __global__ void __launch_bounds__(kThreads)
-    norm_kernel(const float* x, RowNorm norm, float* out, int cols) {
+    norm_kernel(const float* x, Norm norm, float* out, int cols) {
   float* scratch = shared_memory<float>();  // [kThreads / 32]
   const std::size_t row = static_cast<std::size_t>(blockIdx.x) * static_cast<std::size_t>(cols);
   pdl_launch();

@@ -6,25 +6,13 @@
 
 #include "cuda/queue.h"
 #include "cuda/tc16.h"
-#include "dtype.h"
+#include "kinds.h"
 
 namespace tinychat::cuda {
 
-enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
-
-enum class NormKind { kRms, kLayer };
-
-// How a row of C numbers is normalized.
-struct RowNorm {
-  NormKind kind;
-  const float* weight;  // [C]
-  const float* bias;    // [C] or null; of a layer norm alone
-  float eps;
-};
-
 struct NormArgs {
   const float* x;  // [rows, cols]
-  RowNorm norm;
+  Norm norm;
   float* out;  // [rows, cols]
   int rows, cols;
 };
@@ -88,7 +76,7 @@ Status rope_append(const Queue& queue, const RopeAppendArgs& args);
 inline constexpr int kGemvTokens = 8;
 struct GemvArgs {
   const float* x;             // [tokens, K]
-  RowNorm norm;               // of x; a null weight for none
+  Norm norm;                  // of x; a null weight for none
   const std::int32_t* order;  // [K] or null: then x = x[:, order], once it is normalized
   const std::uint8_t* weight;
   Tc16 layout;        // of the weight [N, K]

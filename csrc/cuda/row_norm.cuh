@@ -30,7 +30,7 @@ __device__ __forceinline__ float row_sum(const float* x, int cols, float* scratc
 // By all kThreads threads of the block; `scratch` is shared memory, one float a warp, free again
 // after the next barrier.
 template <int kCount, int kThreads>
-__device__ __forceinline__ RowStatistics measure_row(const float* x, const RowNorm& norm, int cols,
+__device__ __forceinline__ RowStatistics measure_row(const float* x, const Norm& norm, int cols,
                                                      float* scratch) {
   const float count = static_cast<float>(cols);
   float mean = 0.0f;
@@ -45,7 +45,7 @@ __device__ __forceinline__ RowStatistics measure_row(const float* x, const RowNo
 
 // The elements of a row from column `col` on, normalized.
 template <int kCount>
-__device__ __forceinline__ Floats<kCount> normalized(Floats<kCount> values, const RowNorm& norm,
+__device__ __forceinline__ Floats<kCount> normalized(Floats<kCount> values, const Norm& norm,
                                                      const RowStatistics& statistics, int col) {
   const Floats<kCount> weights = load<kCount>(norm.weight + col);
 #pragma unroll

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.cuda.emulated import SCHEDULES, Schedule
-from tests.kernels.compare import misaligned, relative_error
+from tests.kernels.compare import misaligned, norms, relative_error
 from tinychat.errors import KernelError
 from tinychat.kernels import Norm
 from tinychat.kernels.reference import ReferenceOps
@@ -54,14 +54,6 @@ def norm(stream, x: Tensor, how: Norm) -> Tensor:
     )
     stream.synchronize()
     return out
-
-
-def norms(width: int) -> list[Norm]:
-    return [
-        Norm("rms", torch.randn(width), 1e-5),
-        Norm("layer", torch.randn(width), 1e-5),
-        Norm("layer", torch.randn(width), 1e-5, torch.randn(width)),
-    ]
 
 
 @pytest.mark.parametrize("width", WIDTHS)

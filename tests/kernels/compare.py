@@ -1,9 +1,11 @@
-"""How far results are from what they should be."""
+"""How far results are from what they should be, and arguments that many tests want."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from tinychat.kernels import Norm
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
@@ -21,3 +23,12 @@ def misaligned(x: Tensor) -> Tensor:
     memory = torch.empty(x.numel() + 1, dtype=x.dtype)
     memory[1:] = x.flatten()
     return memory[1:].view(x.shape)
+
+
+def norms(width: int) -> list[Norm]:
+    """One of each kind, with a bias and without."""
+    return [
+        Norm("rms", torch.randn(width), 1e-5),
+        Norm("layer", torch.randn(width), 1e-5),
+        Norm("layer", torch.randn(width), 1e-5, torch.randn(width)),
+    ]

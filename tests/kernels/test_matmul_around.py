@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.kernels.compare import misaligned
+from tests.kernels.compare import misaligned, norms
 from tests.kernels.test_matmul import TOKENS, random_weight
 from tinychat.errors import KernelError
 from tinychat.kernels import Activation, Norm, Ops, PackedWeight
@@ -20,14 +20,6 @@ from tinychat.quantize.format import BITS
 
 # Outputs of a gated product: whole tiles of 16 rows, and such whose second half begins inside one.
 GATED = (16, 48, 1, 5, 24, 37)
-
-
-def norms(width: int) -> list[Norm]:
-    return [
-        Norm("rms", torch.randn(width), 1e-5),
-        Norm("layer", torch.randn(width), 1e-5),
-        Norm("layer", torch.randn(width), 1e-5, torch.randn(width)),
-    ]
 
 
 @pytest.mark.parametrize("tokens", TOKENS)

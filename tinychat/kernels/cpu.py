@@ -216,6 +216,12 @@ class CpuOps(Ops):
         self._context.unpack(*self._canonical(canonical, "weight of unpack"), data_at, *packing)
         return canonical
 
+    def _packed(self, weight: PackedWeight, op: str) -> tuple[int, tuple[int, int, int, int]]:
+        """The address of a packed weight and its `_packing`."""
+        packing = self._packing(weight.bits, weight.shape, weight.group_size)
+        size = (_cpu.packed_bytes(*packing),)
+        return address(weight.data, f"packed weight of {op}", size, (torch.uint8,)), packing
+
     @staticmethod
     def _packing(bits: int, shape: tuple[int, ...], group_size: int) -> tuple[int, int, int, int]:
         """(bits, N, K, Q as packed) of a weight; Q of a whole row is 128 with a repeated scale."""
@@ -349,9 +355,7 @@ class CpuOps(Ops):
         residual: Tensor | None = None,
     ) -> Tensor:
         checks.matmul(x, weight, bias, norm, order, gate, residual, "cpu")
-        packing = self._packing(weight.bits, weight.shape, weight.group_size)
-        packed = (_cpu.packed_bytes(*packing),)
-        weight_at = address(weight.data, "packed weight of matmul", packed, (torch.uint8,))
+        weight_at, packing = self._packed(weight, "matmul")
         tokens, outputs = x.shape[0], weight.shape[0]
         out = residual
         if out is None:
@@ -375,9 +379,7 @@ class CpuOps(Ops):
 
     def refine(self, logits: Tensor, x: Tensor, weight: PackedWeight, tiles: int) -> None:
         checks.refine(logits, x, weight, tiles, "cpu")
-        packing = self._packing(weight.bits, weight.shape, weight.group_size)
-        packed = (_cpu.packed_bytes(*packing),)
-        weight_at = address(weight.data, "packed weight of refine", packed, (torch.uint8,))
+        weight_at, packing = self._packed(weight, "refine")
         most = min(tiles, weight.shape[0])  # more than there are; it must fit into an int
         self._context.refine(logits.data_ptr(), x.data_ptr(), weight_at, x.shape[0], most, *packing)
         self._keep(logits, x, weight.data)

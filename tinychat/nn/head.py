@@ -2,23 +2,18 @@
 
 Nothing else of a small model is as large as its head, and of what it says nearly all is never
 sampled. So its matrix W is rounded to 4 bits (coarse), and what that leaves of it, W - coarse, to 4
-bits again (fine); together they are as exact as 8 bits. A token reads all of the coarse matrix, and
-of the fine one only the outputs next to the largest coarse logits.
+bits again (fine; see quantize/two_stage.py); together they are as exact as 8 bits. A token reads
+all of the coarse matrix, and of the fine one only the outputs next to the largest coarse logits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from tinychat.kernels import TILE_OUTPUTS, Ops
+from tinychat.kernels import TILE_OUTPUTS
 from tinychat.nn.linear import LinearLowBit
-from tinychat.quantize.format import LowBitWeight
-from tinychat.quantize.grid import Grid, default_group_size
 
 # One tile in so many is refined: an eighth of the fine matrix is 2 % of the bytes that a token of a
 # 1B model reads.
@@ -30,9 +25,6 @@ LEAST_TILES = 256
 # From so many outputs on it pays: there half of the tiles are refined. Of fewer it would be nearly
 # all, and int8 is one product.
 REFINED_FROM = 8192
-STAGE_BITS = 4
-# Rows are rounded in pieces of about this many weights: a few megabytes of float temporaries.
-_CHUNK = 1 << 20
 
 
 class Head(Protocol):
@@ -101,58 +93,3 @@ def refined_tiles(outputs: int) -> int:
 def low_bit_form(outputs: int) -> str:
     """The form of the head of a low-bit model, where nobody asks for another."""
     return "int4+4" if outputs >= REFINED_FROM else "int8"
-
-
-def coarse_grid(inputs: int) -> Grid:
-    """What the coarse matrix is rounded to, and what that leaves of the head as well."""
-    return Grid(STAGE_BITS, default_group_size(inputs))
-
-
-def fine_part(ops: Ops, weight: Tensor, name: str) -> LowBitWeight:
-    """What rounding to `coarse_grid` leaves of a float matrix [N, K], rounded to it again.
-
-    The coarse matrix is made again on the way, which takes a moment; both at once would take twice
-    the memory.
-
-    Args:
-        name: the tensor's name, for messages.
-    Raises: CheckpointError naming the tensor if a weight is NaN, infinite or beyond float16 scales.
-    """
-    rows, cols = weight.shape
-    grid = coarse_grid(cols)
-    width = grid.width(cols)
-    codes = torch.empty((rows, cols), dtype=torch.uint8)
-    scales = torch.empty((rows, cols // width), dtype=torch.float16)
-    zeros = torch.empty((rows, cols // width), dtype=torch.uint8)
-    step = max(1, _CHUNK // cols)
-    with _one_torch_thread():
-        for start in range(0, rows, step):
-            part = slice(start, start + step)
-            coarse = ops.round_to_nearest(weight[part], grid, name)
-            fine = ops.round_to_nearest(_rest(weight[part], coarse), grid, name)
-            codes[part], scales[part], zeros[part] = fine.codes, fine.scales, fine.zeros
-    return LowBitWeight(codes, scales, zeros, STAGE_BITS, width)
-
-
-def _rest(weight: Tensor, coarse: LowBitWeight) -> Tensor:
-    """weight - dequantize(coarse), float32: in one place, since a matrix of fresh memory takes
-    longer to get than to fill.
-    """
-    rest = coarse.codes.float()
-    groups = rest.view(*coarse.scales.shape, coarse.group_size)  # [rows, K/Q, Q]
-    minus_scales = -coarse.scales.float()
-    groups.sub_(coarse.zeros.unsqueeze(-1)).mul_(minus_scales.unsqueeze(-1))
-    return rest.add_(weight)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Several would wait for each other after every piece, and at times for seconds: our own
-    threads come in between. One makes the fine form of 128256 x 2048 in 0.9 s.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

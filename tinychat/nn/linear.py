@@ -48,8 +48,8 @@ class AnyLinear(Protocol):
         ...
 
 
-class _TorchLinear:
-    """What torch multiplies: norm, product, gate and sum one after the other."""
+class StepwiseLinear:
+    """A layer that is no single op: norm, product, gate and sum one after the other."""
 
     native = False  # torch's ops cannot be recorded
 
@@ -82,7 +82,7 @@ class _TorchLinear:
         return self.nbytes
 
 
-class Linear(_TorchLinear):
+class Linear(StepwiseLinear):
     """A float weight [N, K], multiplied by torch in the weight's own dtype: the honest
     full-precision baseline.
     """
@@ -101,7 +101,7 @@ class Linear(_TorchLinear):
         return self.weight.numel() * self.weight.element_size()
 
 
-class StackedLinear(_TorchLinear):
+class StackedLinear(StepwiseLinear):
     """Several layers over one input, their outputs side by side.
 
     Float parts stay where they are, in the mapped file: joining them into one matrix would be a

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tinychat.kernels import Activation, Norm, Ops
-from tinychat.nn.linear import AnyLinear
+from tinychat.kernels import Ops
+from tinychat.nn.linear import AnyLinear, StepwiseLinear
 
 
 class Seen:
@@ -100,26 +100,16 @@ class Seen:
         return f"{dead} of its channels are always zero" if dead else None
 
 
-class Watched:
+class Watched(StepwiseLinear):
     """A linear layer that shows its inputs to somebody before it works as before."""
 
-    native = False
-
     def __init__(self, ops: Ops, linear: AnyLinear, show: Callable[[Tensor], None]) -> None:
-        self.ops, self.linear, self.show = ops, linear, show
+        super().__init__(ops)
+        self.linear, self.show = linear, show
 
-    def __call__(
-        self,
-        x: Tensor,
-        *,
-        norm: Norm | None = None,
-        gate: Activation | None = None,
-        residual: Tensor | None = None,
-    ) -> Tensor:
-        if norm is not None:
-            x = self.ops.norm(x, norm)
+    def product(self, x: Tensor) -> Tensor:
         self.show(x)
-        return self.linear(x, gate=gate, residual=residual)
+        return self.linear(x)
 
     @property
     def nbytes(self) -> int:

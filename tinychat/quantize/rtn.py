@@ -5,6 +5,8 @@ No data is looked at and nothing else is tried; it is the floor that other metho
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -30,20 +32,33 @@ def round_to_nearest(
         ArgumentError for a group size that does not fit.
         CheckpointError naming the tensor if a weight is NaN, infinite or beyond float16 scales.
     """
+    width = grid.width(weight.shape[1], name)
+
+    def rounded(rows: slice) -> LowBitWeight:
+        groups = weight[rows].float().view(-1, weight.shape[1] // width, width)  # [rows, K/Q, Q]
+        if limits is not None:
+            most = limits[rows].unsqueeze(-1)
+            groups = groups.clamp(-most, most)
+        fitted, middle = grid.fit(groups, name)
+        codes = grid.encode(groups, fitted, middle).flatten(1)
+        scales, zeros = fitted.squeeze(-1), middle.squeeze(-1)
+        return LowBitWeight(codes, scales.half(), zeros.to(torch.uint8), grid.bits, width)
+
+    return in_pieces(weight, grid, rounded)
+
+
+def in_pieces(weight: Tensor, grid: Grid, rounded: Callable[[slice], LowBitWeight]) -> LowBitWeight:
+    """A matrix [N, K] rounded a piece of its rows at a time: `rounded` makes the low-bit form of
+    some of them.
+    """
     n, k = weight.shape
-    width = grid.width(k, name)
+    width = grid.width(k)
     codes = torch.empty(n, k, dtype=torch.uint8)
     scales = torch.empty(n, k // width, dtype=torch.float16)
     zeros = torch.empty(n, k // width, dtype=torch.uint8)
     step = max(1, _CHUNK // k)
     for start in range(0, n, step):
         rows = slice(start, start + step)
-        groups = weight[rows].float().view(-1, k // width, width)  # [rows, K/Q, Q]
-        if limits is not None:
-            most = limits[rows].unsqueeze(-1)
-            groups = groups.clamp(-most, most)
-        fitted, middle = grid.fit(groups, name)
-        codes[rows] = grid.encode(groups, fitted, middle).view(-1, k)
-        scales[rows] = fitted.squeeze(-1)
-        zeros[rows] = middle.squeeze(-1)
+        piece = rounded(rows)
+        codes[rows], scales[rows], zeros[rows] = piece.codes, piece.scales, piece.zeros
     return LowBitWeight(codes, scales, zeros, grid.bits, width)

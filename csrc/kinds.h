@@ -1,4 +1,4 @@
-// How elements of an array are kept, where an op takes more than one way.
+// What ops are told beside their arrays, alike for the CPU and for cards.
 #pragma once
 
 #include <cstddef>
@@ -14,5 +14,17 @@ constexpr std::size_t row_bytes(DType dtype, int n) {
   if (dtype == DType::kInt8) return elements + sizeof(float);
   return elements * (dtype == DType::kFloat32 ? 4 : 2);
 }
+
+enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
+
+enum class NormKind { kRms, kLayer };
+
+// How a row of C numbers is normalized.
+struct Norm {
+  NormKind kind;
+  const float* weight;  // [C]
+  const float* bias;    // [C] or null; of a layer norm alone
+  float eps;
+};
 
 }  // namespace tinychat
