@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 # Tokens of the longest draft where nobody asks for another number. scripts/lookup_speed.py measures
-# 1.5 to 2.6 times the speed on copied text and 1.00 to 1.05 on free text; at less than 1.2 or 0.98
+# 1.5 to 2.3 times the speed on copied text and 0.99 to 1.06 on free text; at less than 1.2 or 0.98
 # this should be 0, for no drafts.
 DEFAULT_DRAFT = 4
 
