@@ -39,7 +39,13 @@ def answer(job: Job, command: list[str]) -> dict[str, Any]:
     sample = {"prefill_s": 1.0, "ttft_s": 1.1, "token_s": [token_s] * 4, "bytes_per_token": 10**8}
     return {
         **{"model": job.shape, "weights": f"{job.weights} g128", "threads": job.threads},
-        **{"isa": "cpu-x", "load_s": None, "peak_memory_mb": 10.0, "anonymous_memory_mb": 5.0},
+        **{
+            "isa": "cpu-x",
+            "device": "cpu",
+            "load_s": None,
+            "peak_memory_mb": 10.0,
+            "anonymous_memory_mb": 5.0,
+        },
         "depths": [{"depth": depth, **sample} for depth in job.depths],
     }
 

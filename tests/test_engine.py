@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from tinychat.engine import PREFILL_CHUNK, SCORED_ROWS, Engine
+from tinychat.engine import SCORED_ROWS, Engine
 from tinychat.errors import ArgumentError, ContextLengthError
+from tinychat.kernels import Ops
 from tinychat.sampler import SamplingParams
 
 VOCAB = 11
+PREFILL_CHUNK = Ops.prefill_chunk
 GREEDY = SamplingParams(temperature=0.0, max_new_tokens=5)
 
 

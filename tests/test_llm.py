@@ -10,7 +10,15 @@ import pytest
 
 from tests.test_engine import CountingCache, SumModel
 from tinychat.engine import Engine
-from tinychat.errors import ArgumentError, TemplateError, TinyChatError, TokenizerError
+from tinychat.errors import (
+    ArgumentError,
+    CardError,
+    KernelError,
+    NotEnoughMemoryError,
+    TemplateError,
+    TinyChatError,
+    TokenizerError,
+)
 from tinychat.llm import LLM, is_batch
 from tinychat.sampler import SamplingParams
 
@@ -161,3 +169,44 @@ def test_prompts_of_the_wrong_kind(llm: LLM) -> None:
         with pytest.raises(ArgumentError):
             llm.generate(prompt, GREEDY)  # type: ignore[call-overload]
     assert llm.generate("bcd", GREEDY).text == "gbceif"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors"),
+        KernelError("kernel gemv: unspecified launch failure"),
+    ],
+    ids=repr,
+)
+def test_a_card_that_failed_is_not_used_again(llm: LLM, error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    model: Any = llm.engine.model
+    model.before_call = fail
+    with pytest.raises(CardError, match=r"^the card failed \(.*\); start tinychat again$"):
+        llm.generate("bcd", GREEDY)
+    model.before_call = lambda: None
+    with pytest.raises(CardError, match="start tinychat again"):
+        llm.generate("bcd", GREEDY)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("shapes differ", RuntimeError),
+        ("CUDA out of memory. Tried to allocate 2.50 GiB.", NotEnoughMemoryError),
+        ("CUDA error: out of memory", NotEnoughMemoryError),
+    ],
+)
+def test_other_errors_leave_a_model_usable(llm: LLM, message: str, kind: type[Exception]) -> None:
+    def fail() -> None:
+        raise RuntimeError(message)
+
+    model: Any = llm.engine.model
+    model.before_call = fail
+    with pytest.raises(kind):
+        llm.generate("bcd", GREEDY)
+    model.before_call = lambda: None
+    assert llm.generate("bcd", GREEDY).token_ids == [6, 1, 2, 4, 8, 5]

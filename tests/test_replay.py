@@ -75,7 +75,9 @@ def test_what_a_step_costs(clock: SimpleNamespace) -> None:
         clock.now += took[len(ids)]
         return ids[:, None].float()
 
-    model = SimpleNamespace(can_record=False, hidden=hidden, logits=lambda rows: rows)
+    model = SimpleNamespace(
+        can_record=False, embedding=torch.zeros(1, 1), hidden=hidden, logits=lambda rows: rows
+    )
     steps = DecodeSteps(model, SimpleNamespace(length=7))  # type: ignore[arg-type]
     guess = steps.cost(3)
     assert 1 < guess < 3 and steps.cost(1) == 1

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 from tinychat.errors import (
     ArgumentError,
+    CardError,
     CheckpointError,
     ContextLengthError,
     DownloadError,
@@ -50,6 +51,7 @@ _HOMES = {
 __all__ = [
     "LLM",
     "ArgumentError",
+    "CardError",
     "CheckpointError",
     "ContextLengthError",
     "DownloadError",

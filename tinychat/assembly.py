@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,23 +16,19 @@ from tinychat.engine import Engine
 from tinychat.errors import ArgumentError
 from tinychat.hub import resolve_model
 from tinychat.kernels import Ops
-from tinychat.kernels.dispatch import select
+from tinychat.kernels.dispatch import check_device, select
 from tinychat.llm import LLM
 from tinychat.loader import HEADS, WEIGHTS, Source, load_model
 from tinychat.lookup import DEFAULT_DRAFT
-from tinychat.memory import choose_context, memory_errors, weight_bytes
+from tinychat.memory import activation_bytes, choose_context, memory_errors, weight_bytes
 from tinychat.pack_cache import LEAST_BYTES, PackCache, source_key
 from tinychat.precision import FLOATS
 from tinychat.sampler import DEFAULTS, SamplingParams, check_bounds
 from tinychat.template import ChatTemplate
 from tinychat.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from tinychat.kernels.cpu import CpuOps
-
 # The named values that arguments of `load` may have.
 CHOICES: dict[str, tuple[str, ...]] = {
-    "device": ("auto", "cpu"),
     "weights": WEIGHTS,
     "kv_cache": ("auto", *FLOATS, "int8"),
     "lm_head": HEADS,
@@ -57,11 +52,12 @@ def load(
 
     Args:
         model: a folder, a Hugging Face id, or None for the model that ships with tinychat.
-        device: "auto" or "cpu"; this version has no CUDA backend.
+        device: "cpu"; "cuda" or "cuda:1" for a card; "auto" for the first card that can be used,
+            or the CPU.
         weights: "auto" as the checkpoint is; "fp32", "fp16", "bf16"; "int8", "int4" round a float
             checkpoint.
         kv_cache: "fp32", "fp16", "bf16", "int8"; "auto" is fp32 for fp32 weights and fp16
-            otherwise.
+            otherwise. Cards take fp16 and int8.
         max_context: tokens; default the model's own limit, or less where memory is short.
         threads: default one per physical core that this process may use.
         lm_head: the form of the output head: "fp16" (as the checkpoint is), "int8", "int4", or
@@ -74,11 +70,13 @@ def load(
         progress: called with (matrices done, matrices in all) while loading.
         prompt_lookup: tokens of the longest draft that is copied from earlier text and evaluated
             ahead, which changes the speed and never the text; 0 for no drafts; default
-            `lookup.DEFAULT_DRAFT`. Off where a layer is in floating point, with a warning if asked
+            `lookup.DEFAULT_DRAFT`, and 0 on a card, which without drafts need not wait for the
+            host between two tokens. Off where a layer is in floating point, with a warning if asked
             for.
     Raises: TinyChatError and its subclasses, see `tinychat.errors`.
     """
-    check_choices(device=device, weights=weights, kv_cache=kv_cache, lm_head=lm_head)
+    check_device(device)
+    check_choices(weights=weights, kv_cache=kv_cache, lm_head=lm_head)
     check_bounds("threads", threads, int, 1, limits.THREADS)
     check_bounds("max_context", max_context, int, 1, limits.POSITIONS)
     check_bounds("prompt_lookup", prompt_lookup, int, 0, limits.DRAFT_TOKENS)
@@ -91,7 +89,7 @@ def load(
         template = ChatTemplate.load(folder, tokenizer) if tokenizer else None
         checkpoint = Checkpoint.open(folder)
         try:
-            ops = select("cpu", threads=threads)
+            ops = select(device, threads=threads)
             form = (weights, lm_head)
             packed = packed_copy(folder, checkpoint, config, ops, *form) if pack_cache else None
             with packed or nullcontext():
@@ -138,13 +136,9 @@ def build(
     Args, Raises: as `load`, for what is already read.
     """
     check_choices(weights=weights, kv_cache=kv_cache, lm_head=lm_head)
-    kv_dtype = kv_dtype_for(kv_cache, weights, config)
-    context = choose_context(
-        config,
-        max_context,
-        kv_bytes_per_token(config, kv_dtype),
-        weight_bytes(config, weights, lm_head),
-    )
+    kv_dtype = kv_dtype_for(kv_cache, weights, config, ops)
+    needs = (kv_bytes_per_token(config, kv_dtype), held_bytes(config, weights, lm_head, ops))
+    context = choose_context(config, max_context, *needs, ops.available_bytes())
     # Float layers run through torch; it takes turns with our threads and may not outnumber them.
     torch.set_num_threads(ops.threads)
     model, summary = load_model(
@@ -157,14 +151,22 @@ def build(
         progress=progress,
         packed=packed,
     )
-    cache = KVCache(config, context, kv_dtype)
+    cache = KVCache(config, context, kv_dtype, ops.device)
     if template is not None:
         template.max_output = limits.TEMPLATE_OUTPUT_PER_TOKEN * context
     vocab_size = min(config.vocab_size, tokenizer.vocab_size) if tokenizer else config.vocab_size
-    # torch adds up a few rows in another order than one row, so that a draft could change the text.
-    wanted = DEFAULT_DRAFT if prompt_lookup is None else prompt_lookup
-    draft = wanted if model.can_record else 0
-    engine = Engine(model, cache, end_tokens(config, generation, tokenizer), vocab_size, draft)
+    draws = None if prompt_lookup else ops.draws(vocab_size)
+    wanted = DEFAULT_DRAFT if prompt_lookup is None and draws is None else prompt_lookup or 0
+    draft = wanted if model.rows_are_alone else 0
+    engine = Engine(
+        model,
+        cache,
+        end_tokens(config, generation, tokenizer),
+        vocab_size,
+        draft,
+        draws,
+        ops.prefill_chunk,
+    )
 
     def close_all() -> None:
         ops.close()
@@ -186,11 +188,17 @@ def packed_copy(
     folder: Path,
     checkpoint: Checkpoint,
     config: ModelConfig,
-    ops: CpuOps,
+    ops: Ops,
     weights: str,
     lm_head: str,
 ) -> PackCache | None:
-    """The packed copy that `load` reads or writes; None for a model that is too small for one."""
+    """The packed copy that `load` reads or writes; None for a model that is too small for one, and
+    on a card, which packs as fast as it is given weights.
+    """
+    from tinychat.kernels.cpu import CpuOps
+
+    if not isinstance(ops, CpuOps):
+        return None
     nbytes = weight_bytes(config, weights, lm_head)
     if nbytes < LEAST_BYTES:
         return None
@@ -205,10 +213,27 @@ def check_choices(**given: object) -> None:
             raise ArgumentError(f"{name}={value!r} is not one of {', '.join(CHOICES[name])}")
 
 
-def kv_dtype_for(kv_cache: str, weights: str, config: ModelConfig) -> torch.dtype:
-    """The cache's dtype: "auto" keeps fp32 weights exact and is fp16 for everything else."""
+def held_bytes(config: ModelConfig, weights: str, lm_head: str, ops: Ops) -> int:
+    """What a loaded model takes beside its cache, where its ops are."""
+    if ops.device.type == "cpu":
+        return weight_bytes(config, weights, lm_head)
+    activations = activation_bytes(config, min(ops.prefill_chunk, config.max_positions))
+    return weight_bytes(config, weights, lm_head, on_card=True) + activations
+
+
+def kv_dtype_for(kv_cache: str, weights: str, config: ModelConfig, ops: Ops) -> torch.dtype:
+    """The cache's dtype: "auto" keeps fp32 weights exact where the ops can, and is fp16 for
+    everything else.
+
+    Raises: ArgumentError for one that the ops do not take.
+    """
     if kv_cache != "auto":
-        return torch.int8 if kv_cache == "int8" else FLOATS[kv_cache]
+        chosen = torch.int8 if kv_cache == "int8" else FLOATS[kv_cache]
+        if chosen not in ops.kv_dtypes:
+            raise ArgumentError(f"kv_cache={kv_cache!r}: {ops.name} takes fp16 and int8")
+        return chosen
+    if torch.float32 not in ops.kv_dtypes:
+        return torch.float16
     full = weights == "fp32" or (
         weights == "auto" and config.quantization is None and config.torch_dtype == "float32"
     )

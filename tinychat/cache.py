@@ -1,8 +1,9 @@
 """The KV cache: keys and values of every evaluated token, one contiguous run of positions per
 layer and head.
 
-Memory is reserved for the whole context at once, but the operating system commits a page only when
-a token is first written to it, so a long context costs nothing until it is used.
+Memory is reserved for the whole context at once. On the CPU the operating system commits a page
+only when a token is first written to it, so a long context costs nothing until it is used; a card
+gives all of it away at once.
 """
 
 from __future__ import annotations
@@ -28,11 +29,17 @@ class KVCache:
     op and keeps them here, which is what lets `trim` go back to any earlier position.
     """
 
-    def __init__(self, config: ModelConfig, capacity: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device | None = None,
+    ) -> None:
         # [layer, k or v, G, S, row]; not zeroed: positions are written before they are read.
         row = row_width(config.head_dim, dtype)
         shape = (config.num_layers, 2, config.num_kv_heads, capacity, row)
-        self._data = torch.empty(shape, dtype=dtype)
+        self._data = torch.empty(shape, dtype=dtype, device=device)
         self.bytes_per_token = kv_bytes_per_token(config, dtype)
         self.capacity = capacity
         self.length = 0

@@ -18,13 +18,12 @@ from torch import Tensor
 
 from tinychat.cache import KVCache
 from tinychat.errors import ArgumentError, CheckpointError, ContextLengthError
+from tinychat.kernels import Draws, Ops
 from tinychat.lookup import PromptLookup
 from tinychat.nn.decoder import Decoder
-from tinychat.replay import DecodeSteps
+from tinychat.replay import DecodeSteps, RunAhead
 from tinychat.sampler import Sampler, SamplingParams, TokenLogprob
 
-# Tokens evaluated in one go: bounds the activations' memory and how long a cancel has to wait.
-PREFILL_CHUNK = 256
 # Rows of logits held in one go while a text is scored: 32 MB at a vocabulary of 128k.
 SCORED_ROWS = 64
 
@@ -94,6 +93,8 @@ class Engine:
         vocab_size: ids from here on are padding rows of the head and are never sampled.
         prompt_lookup: tokens of the longest draft that is evaluated ahead, 0 for none. It is only
             for a model whose rows do not depend on how many are evaluated together.
+        draws: chooses tokens without the host, where there is no draft to be judged.
+        prefill_chunk: see `Ops`.
     """
 
     def __init__(
@@ -103,12 +104,15 @@ class Engine:
         eos_token_ids: Iterable[int],
         vocab_size: int,
         prompt_lookup: int = 0,
+        draws: Draws | None = None,
+        prefill_chunk: int = Ops.prefill_chunk,
     ) -> None:
-        self.model, self.cache = model, cache
+        self.model, self.cache, self.prefill_chunk = model, cache, prefill_chunk
         self.eos_token_ids = frozenset(eos_token_ids)
         self.vocab_size, self.prompt_lookup = vocab_size, prompt_lookup
         self._embedding_rows = model.embedding.shape[0]
         self._steps = DecodeSteps(model, cache)
+        self._ahead = RunAhead(model, cache, draws) if draws is not None else None
         self._cached_ids: list[int] = []  # the ids behind the valid positions of the cache
         self.cancelled = threading.Event()
 
@@ -157,10 +161,12 @@ class Engine:
 
     def hidden(self, ids: Sequence[int]) -> Iterator[Tensor]:
         """Append `ids` to the cache chunk by chunk; yields each chunk's hidden states [T, C]."""
-        for begin in range(0, len(ids), PREFILL_CHUNK):
-            chunk = ids[begin : begin + PREFILL_CHUNK]
+        device = self.model.embedding.device
+        for begin in range(0, len(ids), self.prefill_chunk):
+            chunk = ids[begin : begin + self.prefill_chunk]
             start = torch.tensor([self.cache.length], dtype=torch.int32)
-            states = self.model.hidden(torch.tensor(chunk, dtype=torch.int32), start, self.cache)
+            tokens = torch.tensor(chunk, dtype=torch.int32, device=device)
+            states = self.model.hidden(tokens, start, self.cache)
             self._advance(chunk)
             yield states
 
@@ -178,7 +184,8 @@ class Engine:
             for begin in range(0, len(states), SCORED_ROWS):
                 rows = states[begin : begin + SCORED_ROWS]
                 logits = self.model.logits(rows)
-                chosen = logits.gather(1, following[done : done + len(rows)])[:, 0]
+                wanted = following[done : done + len(rows)].to(logits.device)
+                chosen = logits.gather(1, wanted)[:, 0]
                 scores[done : done + len(rows)] = chosen - logits.logsumexp(dim=-1)
                 done += len(rows)
         return scores
@@ -234,30 +241,50 @@ class Engine:
         limit = self.capacity - len(ids) + 1
         if params.max_new_tokens is not None:
             limit = min(limit, params.max_new_tokens)
-        lookup = PromptLookup(ids, self.prompt_lookup, self._steps.cost)
         first_token_at = 0.0
-        rows, draft = logits[None], list[int]()
+        for token, logprob in self.tokens(ids, logits, sampler, limit, stats):
+            now = time.perf_counter()
+            stats.new_tokens += 1
+            if stats.new_tokens == 1:
+                first_token_at = now
+                stats.ttft_s = now - began
+            stats.decode_s = now - first_token_at
+            reason = self._finish_reason(token, stats.new_tokens, limit, params.ignore_eos)
+            yield Step(token, logprob, reason, stats, sampler.seed)
+            if reason is not None:
+                return
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether tokens are drawn without the host."""
+        return self._ahead is not None
+
+    def tokens(
+        self, ids: Sequence[int], logits: Tensor, sampler: Sampler, limit: int, stats: Stats
+    ) -> Iterator[tuple[int, TokenLogprob | None]]:
+        """Up to `limit` tokens that follow `ids`, the first of them from `logits` [V]. Each is
+        evaluated when the next one is asked for, at the latest. Drafts are counted in `stats`.
+        """
+        if self._ahead is not None and not sampler.reports:
+            for token in self._ahead.tokens(logits, sampler, self.cache.length, limit):
+                yield token, None
+                self._advance([token])
+            return
+        lookup = PromptLookup(ids, self.prompt_lookup, self._steps.cost)
+        rows, draft, left = logits[None], list[int](), limit
         while True:
             # Each row follows the token before it; the last one follows what nobody guessed.
             for row, guess in zip(rows, [*draft, None], strict=True):
                 token, logprob = sampler(row)
-                now = time.perf_counter()
-                stats.new_tokens += 1
-                if stats.new_tokens == 1:
-                    first_token_at = now
-                    stats.ttft_s = now - began
-                stats.decode_s = now - first_token_at
+                left -= 1
                 stats.accepted_tokens += token == guess
                 lookup.push(token)
-                reason = self._finish_reason(token, stats.new_tokens, limit, params.ignore_eos)
-                yield Step(token, logprob, reason, stats, sampler.seed)
-                if reason is not None:
-                    return
+                yield token, logprob
                 if token != guess:
                     break
                 self._advance([token])
             # A step gives one token more than it was given guesses.
-            draft = lookup.draft(limit - stats.new_tokens - 1)
+            draft = lookup.draft(left - 1)
             stats.drafted_tokens += len(draft)
             rows = self._steps([token, *draft])
             self._advance([token])

@@ -62,6 +62,12 @@ class ArgumentError(TinyChatError, ValueError):
     exit_code = 2
 
 
+class CardError(TinyChatError):
+    """A card failed while it computed; the process cannot use it any more."""
+
+    exit_code = 70
+
+
 class KernelError(TinyChatError):
     """An op was called with shapes, dtypes or memory it cannot take; always a bug of the caller."""
 

@@ -4,6 +4,7 @@ strings. `assembly.load` makes one.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +15,27 @@ from torch import Tensor
 
 from tinychat.config import ModelConfig
 from tinychat.engine import Engine
-from tinychat.errors import ArgumentError, TemplateError, TinyChatError, TokenizerError
+from tinychat.errors import (
+    ArgumentError,
+    CardError,
+    KernelError,
+    TemplateError,
+    TinyChatError,
+    TokenizerError,
+)
 from tinychat.loader import Summary
 from tinychat.memory import memory_errors
 from tinychat.pieces import Output, Piece, TextAssembler, join
 from tinychat.sampler import DEFAULTS, SamplingParams
 from tinychat.template import ChatTemplate
 from tinychat.tokenizer import Tokenizer
+
+# What torch, and what our own launches, say where a card or its driver has failed. Running out of
+# memory, which torch words alike, is told apart before.
+CARD_FAULT = re.compile(
+    r"^(?!.*out of memory)(CUDA error|CUDA driver error|.*CUBLAS_STATUS_|cuDNN error)|"
+    "illegal memory access|launch failure|misaligned address|ECC error"
+)
 
 Message = dict[str, Any]
 Prompt = str | Sequence[int]
@@ -77,6 +92,7 @@ class LLM:
         self._tokenizer, self._close = tokenizer, close
         self._gate = Gate()
         self._closed = False
+        self._fault = ""  # what a card failed with; what it computes afterwards may be wrong
 
     # --- what it is
 
@@ -234,14 +250,24 @@ class LLM:
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Have the engine for oneself; where memory runs out, that is a plain error."""
+        """Have the engine for oneself; where memory runs out or a card fails, that is a plain
+        error.
+        """
         way_out = "a shorter prompt, or a model loaded with a smaller max_context, takes less"
         with self._gate.hold(), memory_errors("evaluating", way_out):
-            yield
+            try:
+                yield
+            except (RuntimeError, KernelError) as error:
+                if not CARD_FAULT.search(str(error)):
+                    raise
+                self._fault = str(error).splitlines()[0]
+                self._check_open()
 
     def _check_open(self) -> None:
         if self._closed:
             raise TinyChatError("this model is closed; load it again")
+        if self._fault:
+            raise CardError(f"the card failed ({self._fault}); start tinychat again") from None
 
     def _holds_no_text(self, ids: Sequence[int]) -> bool:
         """Whether a prompt is only control tokens, so that the answer begins a text of its own."""

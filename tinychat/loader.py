@@ -141,7 +141,7 @@ class Loader:
     def load(self, context: int) -> tuple[Decoder, Summary]:
         self.check_names()
         config = self.config
-        positions = position_tables(config, context)
+        positions = position_tables(config, context, self.ops.device)
         blocks = [self.block(i, positions) for i in range(config.num_layers)]
         norm = self.norm(config.tensors["final_norm"])
         embedding = self.embedding()
@@ -149,7 +149,10 @@ class Loader:
         self.check_unused()
         copy = self.packed.finish() if self.packed is not None else None
         summary = Summary(describe(blocks[0].mlp.down), describe(head), copy)
-        return Decoder(self.ops, embedding, blocks, norm, head), summary
+        table = embedding.to(self.ops.device)
+        if self.tied and isinstance(head, Linear) and head.weight.dtype == table.dtype:
+            table = head.weight  # one matrix in memory, not two
+        return Decoder(self.ops, table, blocks, norm, head), summary
 
     # --- names
 
@@ -256,10 +259,11 @@ class Loader:
         return Block(attention_norm, attention, mlp_norm, self.mlp(layer), parallel)
 
     def norm(self, prefix: str) -> Norm:
-        weight = self.vector(f"{prefix}.weight", self.config.hidden_size)
-        bias = None
-        if self.config.norm == "layer":
-            bias = self.bias(prefix, self.config.hidden_size)
+        width, device = self.config.hidden_size, self.ops.device
+        weight = self.vector(f"{prefix}.weight", width).to(device)
+        bias = self.bias(prefix, width) if self.config.norm == "layer" else None
+        if bias is not None:
+            bias = bias.to(device)
         return Norm(self.config.norm, weight, self.config.norm_eps, bias)
 
     def qkv(self, layer: int) -> AnyLinear:
@@ -353,6 +357,9 @@ class Loader:
         low_bit = [w for w in weights if isinstance(w, LowBitWeight)]
         if len(low_bit) == len(weights) and alike(low_bit):
             return self.low_bit(names, low_bit, bias)
+        if self.ops.device.type != "cpu" and all(isinstance(w, Tensor) for w in weights):
+            # They leave the mapped file anyhow.
+            return self.float(torch.cat([w for w in weights if isinstance(w, Tensor)]), bias)
         parts = [self.made(n, w, b) for w, (n, _, b) in zip(weights, each, strict=True)]
         return parts[0] if len(parts) == 1 else StackedLinear(self.ops, parts)
 

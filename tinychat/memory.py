@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 MIN_CONTEXT = 256
 # Left alone for the interpreter, the tokenizer, activations and everybody else.
 RESERVED_BYTES = 256 << 20
-# Packed weights carry a float16 scale and a byte of zero point per row and group.
+# Packed weights carry a float16 scale and a zero point, a byte or for a card another float16, per
+# row and group; a card keeps codes of 2 and 3 bits as 4.
 GROUP_OVERHEAD_BYTES = 3
+GROUP_OVERHEAD_BYTES_ON_CARD = 4
+LEAST_BITS_ON_CARD = 4
 
 # What torch says where an allocation fails. It raises a RuntimeError like any other; a type of its
 # own exists for CUDA only.
@@ -130,12 +133,14 @@ def parameter_count(config: ModelConfig) -> int:
     return config.num_layers * block + table * (1 if config.tie_word_embeddings else 2)
 
 
-def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
+def weight_bytes(config: ModelConfig, weights: str, lm_head: str, on_card: bool = False) -> int:
     """Bytes of matrices that are held in memory, before anything is loaded. A token reads all of
-    them, but for most of a head's fine part.
+    them, but for most of a head's fine part, and the embedding on a card.
 
     Args:
         weights, lm_head: as for `load`.
+        on_card: whether they are packed for a card, where the embedding is copied to as well (the
+            CPU reads it in its file).
     """
     from tinychat.nn.head import low_bit_form
     from tinychat.precision import HEAD_BITS, INTEGERS
@@ -146,21 +151,43 @@ def weight_bytes(config: ModelConfig, weights: str, lm_head: str) -> int:
     bits = INTEGERS.get(weights, stored.bits if stored and weights == "auto" else None)
     if bits is None:
         wide = weights == "fp32" or (weights == "auto" and config.torch_dtype == "float32")
-        return sum(n * k for n, k in [*matrices, head]) * (4 if wide else 2)
+        float_bytes = 4 if wide else 2
+        shares = config.tie_word_embeddings and lm_head in ("auto", "fp16")
+        embedding = embedding_bytes(config) if on_card and not shares else 0
+        return sum(n * k for n, k in [*matrices, head]) * float_bytes + embedding
     group = stored.group_size if stored else None
     if stored and stored.lm_head and lm_head == "auto":
         matrices, head_bytes = [*matrices, head], 0
     else:
         form = low_bit_form(head[0]) if lm_head == "auto" else lm_head
-        head_bytes = sum(packed_bytes(*head, bits) for bits in HEAD_BITS[form])
-    return sum(packed_bytes(*shape, bits, group) for shape in matrices) + head_bytes
+        head_bytes = sum(packed_bytes(*head, b, on_card=on_card) for b in HEAD_BITS[form])
+    blocks = sum(packed_bytes(*shape, bits, group, on_card) for shape in matrices)
+    return blocks + head_bytes + (embedding_bytes(config) if on_card else 0)
 
 
-def packed_bytes(n: int, k: int, bits: int, group_size: int | None = None) -> int:
+def embedding_bytes(config: ModelConfig) -> int:
+    """Bytes of the embedding's table."""
+    rows, cols = config.matrix_shape("embed")
+    return rows * cols * (4 if config.torch_dtype == "float32" else 2)
+
+
+def activation_bytes(config: ModelConfig, tokens: int) -> int:
+    """Bytes of what a chunk of so many tokens has on a card at once, about: a block's tensors in
+    float32, and the inputs of its widest product in float16.
+    """
+    hidden, inner = config.hidden_size, config.intermediate_size
+    heads = (2 * config.num_heads + 2 * config.num_kv_heads) * config.head_dim
+    return tokens * (4 * (2 * hidden + heads + 3 * inner) + 2 * max(hidden, inner))
+
+
+def packed_bytes(
+    n: int, k: int, bits: int, group_size: int | None = None, on_card: bool = False
+) -> int:
     """Bytes of a packed [n, k] weight; 16 bits stand for a float one.
 
     Args:
         group_size: None for what rounding at load takes; -1 for the whole row.
+        on_card: whether it is packed for a card.
     """
     from tinychat.quantize.format import GROUP_SIZES
     from tinychat.quantize.grid import default_group_size
@@ -170,10 +197,18 @@ def packed_bytes(n: int, k: int, bits: int, group_size: int | None = None) -> in
     group = group_size or default_group_size(k)
     # The kernels store the scale of a row again for every 128 inputs.
     group = group if group in GROUP_SIZES else GROUP_SIZES[0]
-    return n * (-(-k * bits // 8) + -(-k // group) * GROUP_OVERHEAD_BYTES)
+    bits = max(bits, LEAST_BITS_ON_CARD) if on_card else bits
+    overhead = GROUP_OVERHEAD_BYTES_ON_CARD if on_card else GROUP_OVERHEAD_BYTES
+    return n * (-(-k * bits // 8) + -(-k // group) * overhead)
 
 
-def choose_context(config: ModelConfig, asked: int | None, kv_bytes: int, weight_bytes: int) -> int:
+def choose_context(
+    config: ModelConfig,
+    asked: int | None,
+    kv_bytes: int,
+    weight_bytes: int,
+    free: int | None = None,
+) -> int:
     """The context length to load with: the one asked for, else the model's own, as far as memory
     allows.
 
@@ -181,6 +216,7 @@ def choose_context(config: ModelConfig, asked: int | None, kv_bytes: int, weight
         asked: `max_context` of the caller.
         kv_bytes: bytes of cache per token.
         weight_bytes: bytes that the weights will take.
+        free: bytes of memory that there are; None for what this machine has.
     Raises: NotEnoughMemoryError with both numbers, ArgumentError for a length the model was not
         made for.
     """
@@ -189,7 +225,7 @@ def choose_context(config: ModelConfig, asked: int | None, kv_bytes: int, weight
             f"max_context={asked} is out of range; this model takes 1 to "
             f"{config.max_positions} tokens"
         )
-    available = available_bytes()
+    available = available_bytes() if free is None else free
     wanted = config.max_positions if asked is None else asked
     if available is None:
         return wanted
@@ -202,5 +238,6 @@ def choose_context(config: ModelConfig, asked: int | None, kv_bytes: int, weight
             f"this model needs {need >> 20} MB ({weight_bytes >> 20} MB of weights, "
             f"{least * kv_bytes >> 20} MB for {least} tokens of context) and "
             f"{available >> 20} MB are free"
+            + (f"; max_context={fits} fits" if fits >= MIN_CONTEXT else "")
         )
     return min(wanted, fits)

@@ -1,22 +1,27 @@
-"""Decode steps: each recorded once over static buffers, then replayed in a single native call.
+"""Decode steps: each recorded once over static buffers, then replayed in a single call.
 
 A step evaluates one token, or a few that are guessed to follow each other, and every one of them
 gets the logits that it would get alone. Token ids and positions live in the buffers, so a recording
-holds for every step of its size. A model with float layers, which torch multiplies, cannot be
-recorded and runs its forward pass each time; the result is the same.
+holds for every step of its size. What cannot be recorded (on the CPU, a model with float layers,
+which torch multiplies) runs its forward pass each time; the result is the same.
+
+`DecodeSteps` gives logits, of which the host chooses the next token. `RunAhead` draws it where the
+logits are, so that a card need not wait for the host between two steps.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from tinychat.cache import KVCache
+from tinychat.kernels import Draws
 from tinychat.nn.decoder import Decoder
+from tinychat.sampler import Sampler
 
 # A step's time is the shortest seen, which is allowed to grow by so much a call: what else runs on
 # the machine makes a call longer by chance, a longer context makes all of them longer.
@@ -24,6 +29,24 @@ GROWTH = 1.02
 TRIALS = 3  # calls before a time is believed
 MEMORY = 512  # steps after which all are measured anew: a size that seems dear would not be again
 COST_OF_ANOTHER_TOKEN = 0.1  # where it is not known, in steps of one
+
+
+def recorded(model: Decoder, forward: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """`forward`, recorded where that is possible. Each call gives the same tensor then, with what
+    it has just computed.
+    """
+    if not model.can_record:
+        return forward
+    if model.ops.needs_warm_up:
+        forward()
+    with model.ops.record() as plan:
+        out = forward()
+
+    def replay() -> Tensor:
+        plan.run()
+        return out
+
+    return replay
 
 
 class DecodeStep:
@@ -34,25 +57,15 @@ class DecodeStep:
     """
 
     def __init__(self, model: Decoder, cache: KVCache, count: int) -> None:
-        self._tokens = torch.zeros(count, dtype=torch.int32)
-        self._positions = torch.arange(count, dtype=torch.int32)
+        device = model.embedding.device
+        self._tokens = torch.zeros(count, dtype=torch.int32, device=device)
+        # Where they will stand first: a warm-up writes there, too.
+        first = cache.length
+        self._positions = torch.arange(first, first + count, dtype=torch.int32, device=device)
         self._calls, self._shortest = 0, math.inf
-        self._run: Callable[[], Tensor]
-
-        def forward() -> Tensor:
-            return model.logits(model.hidden(self._tokens, self._positions, cache))
-
-        if model.can_record:
-            with model.ops.record() as plan:
-                logits = forward()
-
-            def replay() -> Tensor:
-                plan.run()
-                return logits
-
-            self._run = replay
-        else:
-            self._run = forward
+        self._run = recorded(
+            model, lambda: model.logits(model.hidden(self._tokens, self._positions, cache))
+        )
 
     def __call__(self, tokens: Sequence[int], position: int) -> Tensor:
         """Logits [count, V] after each of `tokens`, the first of which stands at `position`; valid
@@ -102,3 +115,42 @@ class DecodeSteps:
         if step is None or math.inf in (step.seconds, one):
             return 1 + COST_OF_ANOTHER_TOKEN * (count - 1)
         return step.seconds / one
+
+
+class RunAhead:
+    """Decode steps of one token that draw the next one themselves: while the host reads a token,
+    the step after it is on its way.
+    """
+
+    def __init__(self, model: Decoder, cache: KVCache, draws: Draws) -> None:
+        self._draws = draws
+
+        def forward() -> Tensor:
+            logits = model.logits(model.hidden(draws.token, draws.position, cache))
+            draws.draw(logits[0])
+            return draws.token
+
+        draws.position.fill_(cache.length)
+        self._run = recorded(model, forward)
+
+    def tokens(self, logits: Tensor, sampler: Sampler, position: int, limit: int) -> Iterator[int]:
+        """Up to `limit` tokens.
+
+        When one is given, the step that evaluates it runs already (but for the last): the cache
+        then holds, or soon will, one position more than the tokens before it.
+
+        Args:
+            logits: [V], what the first one is drawn from.
+            position: where it stands; there is room for `limit` - 1 tokens from there on.
+        """
+        sampler.begin(self._draws, position)
+        self._draws.provide()
+        self._draws.draw(logits)
+        drawn = self._draws.drawn()
+        for left in reversed(range(limit)):
+            current = drawn
+            if left:
+                self._draws.provide()
+                self._run()
+                drawn = self._draws.drawn()
+            yield current()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tinychat import limits
 from tinychat.errors import ArgumentError
-from tinychat.kernels import Ops, SamplingRule
+from tinychat.kernels import Draws, Ops, SamplingRule
 from tinychat.stop import check_stops
 
 # Inclusive bounds of every numeric parameter; flags, `/set` and the API all check against this
@@ -140,6 +140,15 @@ class Sampler:
             self._seen.add(token)
             self._recent = torch.cat([self._recent, torch.tensor([token], dtype=torch.int32)])
         return token, None if self._top is None else log_probabilities(logits, token, self._top)
+
+    @property
+    def reports(self) -> bool:
+        """Whether log-probabilities are asked for, which takes the logits of every step."""
+        return self._top is not None
+
+    def begin(self, draws: Draws, position: int) -> None:
+        """Let `draws` choose the tokens in its stead, from the one at this position on."""
+        draws.begin(self._rule, self._recent, self._random.random, position)
 
 
 def log_probabilities(logits: Tensor, token: int, count: int) -> TokenLogprob:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from tinychat.bench.job import Job
+from tinychat.bench.runner import Runner
 from tinychat.errors import ArgumentError, MissingPackageError, TinyChatError
 
 FLASH_ATTENTION = 1  # LLAMA_FLASH_ATTN_TYPE_ENABLED
 
 
-class LlamaCppRunner:
-    """See `tinychat.bench.worker.Runner`. `job.load["gguf"]` is the file to run."""
+class LlamaCppRunner(Runner):
+    """See `tinychat.bench.runner.Runner`. `job.load["gguf"]` is the file to run."""
 
     def __init__(self, job: Job) -> None:
         try:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tinychat.bench.job import Job
+from tinychat.bench.runner import Runner
 from tinychat.errors import ArgumentError, MissingPackageError, TinyChatError
 
 EXPORT = Path(__file__).with_name("openvino_export.py")
@@ -51,8 +52,8 @@ def write_openvino(folder: Path, shape: Mapping[str, Any], python: str) -> None:
     partial.replace(folder)
 
 
-class OpenVinoRunner:
-    """See `tinychat.bench.worker.Runner`. `job.load["openvino"]` is the folder of the model."""
+class OpenVinoRunner(Runner):
+    """See `tinychat.bench.runner.Runner`. `job.load["openvino"]` is the folder of the model."""
 
     def __init__(self, job: Job) -> None:
         try:

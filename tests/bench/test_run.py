@@ -47,7 +47,7 @@ def result(token_s: float = 0.01, prefill_s: float = 1.0, engine: str = "") -> W
         DepthSample(depth, prefill_s, prefill_s + token_s, [token_s] * 4, 100_000_000 + depth)
         for depth in (0, 1024)
     ]
-    return WorkerResult("x", "int4 g128", 2, "cpu-test", 0.5, 800.0, 600.0, depths, engine)
+    return WorkerResult("x", "int4 g128", 2, "cpu-test", "cpu", 0.5, 800.0, 600.0, depths, engine)
 
 
 class FakeProcesses:

@@ -18,6 +18,7 @@ from tests.tiny_models import TINY
 from tinychat.bench import worker
 from tinychat.bench.job import DepthSample, Job, WorkerResult, token_ids
 from tinychat.bench.run import run_job
+from tinychat.bench.runner import Runner
 from tinychat.config import load_config, parse_config
 from tinychat.errors import ArgumentError, CheckpointError, NotEnoughMemoryError
 from tinychat.quantize.convert import quantize
@@ -27,7 +28,7 @@ from tinychat.shapes import SHAPES
 JOB = Job("tinychat", "int4", None, "smollm2-135m", 2, 6, 3, (0, 4), {"lm_head": "auto"})
 
 
-class FakeRunner:
+class FakeRunner(Runner):
     """Keeps what is cached as a list, and a clock that only evaluation moves: a second a token."""
 
     model, weights, threads, isa, note = "fake", "int4 g128", 2, "cpu-fake", ""
@@ -96,7 +97,7 @@ def test_token_ids_are_fixed_and_keep_away_from_control_tokens() -> None:
 def test_jobs_and_results_survive_the_pipe() -> None:
     assert Job.from_json(JOB.to_json()) == JOB
     sample = DepthSample(4, 0.5, 0.6, [0.1, 0.2], 1000)
-    result = WorkerResult("m", "int4", 2, "cpu", None, 100.0, None, [sample], "note")
+    result = WorkerResult("m", "int4", 2, "cpu-scalar", "cpu", None, 100.0, None, [sample], "note")
     assert WorkerResult.from_values(json.loads(json.dumps(asdict(result)))) == result
 
 

@@ -29,7 +29,14 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
             return {"read_gb_per_s": 20.0, "int8_gop_per_s": 900.0}
         sample = {"prefill_s": 1.0, "ttft_s": 1.1, "token_s": [0.1], "bytes_per_token": 10}
         return {
-            **{"model": "m", "weights": job.weights, "threads": 2, "isa": "cpu-x", "load_s": 1.0},
+            **{
+                "model": "m",
+                "weights": job.weights,
+                "threads": 2,
+                "isa": "cpu-x",
+                "load_s": 1.0,
+                "device": "cpu",
+            },
             **{"peak_memory_mb": 10.0, "anonymous_memory_mb": 5.0},
             "depths": [{"depth": depth, **sample} for depth in job.depths],
         }

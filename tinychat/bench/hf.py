@@ -1,4 +1,5 @@
-"""`transformers` as a benchmark sees it: bfloat16 on the CPU, its own cache, one call a token.
+"""`transformers` as a benchmark sees it: bfloat16 on the CPU, float16 on a card, its own cache, one
+call a token.
 
 The loop calls the model directly: it is what `generate` does without its checks and its criteria,
 so the comparison is not with overhead that nobody needs.
@@ -16,17 +17,19 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from tinychat.bench.job import Job
+from tinychat.bench.runner import Runner
 from tinychat.config import load_config, parse_config
 from tinychat.errors import MissingPackageError, NotEnoughMemoryError
+from tinychat.kernels.dispatch import choose_card
 from tinychat.memory import available_bytes, parameter_count
 from tinychat.random_weights import RANDOM_PERIOD, repeat_into
 from tinychat.shapes import NOTES, shape_values
 
-DTYPE = torch.bfloat16
+DTYPES = {"cpu": ("bf16", torch.bfloat16), "cuda": ("fp16", torch.float16)}
 
 
-class TransformersRunner:
-    """See `worker.Runner`."""
+class TransformersRunner(Runner):
+    """transformers, on the device that a job asks for."""
 
     def __init__(self, job: Job) -> None:
         try:
@@ -37,7 +40,10 @@ class TransformersRunner:
             ) from None
         if job.threads is not None:
             torch.set_num_threads(job.threads)
-        self.weights = "bf16"
+        card = choose_card(job.load.get("device", "cpu"))
+        self.device = "cpu" if card is None else "cuda"
+        self._place = torch.device("cpu") if card is None else torch.device("cuda", card)
+        self.weights, self._dtype = DTYPES[self.device]
         self.threads = torch.get_num_threads()
         self.isa = ""
         self.note = NOTES.get(job.shape or "", "")
@@ -50,14 +56,15 @@ class TransformersRunner:
         self._cache = self._cache_class()
         self._logits: Tensor | None = None
 
-    @staticmethod
-    def _check_memory(job: Job) -> None:
+    def _check_memory(self, job: Job) -> None:
         config = parse_config(shape_values(job.shape)) if job.shape else load_config(_folder(job))
-        need = DTYPE.itemsize * parameter_count(config)
-        free = available_bytes()
+        need = self._dtype.itemsize * parameter_count(config)
+        free = (
+            available_bytes() if self.device == "cpu" else torch.cuda.mem_get_info(self._place)[0]
+        )
         if free is not None and need > free:
             raise NotEnoughMemoryError(
-                f"transformers in bf16 needs {need >> 20} MB for the weights, and "
+                f"transformers in {self.weights} needs {need >> 20} MB for the weights, and "
                 f"{free >> 20} MB are free"
             )
 
@@ -69,12 +76,12 @@ class TransformersRunner:
             with torch.device("meta"):
                 auto.from_config(values)  # imports what the model's class needs
             began = time.perf_counter()
-            model = auto.from_pretrained(job.folder, dtype=DTYPE, local_files_only=True)
+            model = auto.from_pretrained(job.folder, dtype=self._dtype, local_files_only=True)
             self.load_s = time.perf_counter() - began
-            return model.eval()
+            return model.eval().to(self._place)
         if job.shape is None:
             self.note = (
-                "random weights of the same shape: transformers runs no low-bit files on a CPU"
+                "random weights of the same shape: transformers runs no low-bit files by itself"
             )
             values = transformers.AutoConfig.from_pretrained(job.folder, local_files_only=True)
             del values.quantization_config
@@ -82,14 +89,17 @@ class TransformersRunner:
             shape = dict(shape_values(job.shape))
             values = transformers.AutoConfig.for_model(shape.pop("model_type"), **shape)
         with _NoInit():
-            model = auto.from_config(values, dtype=DTYPE)
+            model = auto.from_config(values, dtype=self._dtype)
         fill(model)
-        return model.eval()
+        return model.eval().to(self._place)
 
     @torch.inference_mode()
     def _forward(self, ids: list[int]) -> None:
         out = self._model(
-            torch.tensor([ids]), past_key_values=self._cache, use_cache=True, logits_to_keep=1
+            torch.tensor([ids], device=self._place),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
         )
         self._logits = out.logits[0, -1]
 
@@ -100,6 +110,13 @@ class TransformersRunner:
 
     def prefill(self, ids: list[int]) -> None:
         self._forward(ids[self._cache.get_seq_length() :])
+        if self.device == "cuda":
+            torch.cuda.synchronize(self._place)
+
+    def peak_bytes(self) -> int:
+        if self.device == "cpu":
+            return super().peak_bytes()
+        return torch.cuda.max_memory_reserved(self._place)
 
     def step(self, token: int) -> None:
         self._forward([token])
@@ -113,7 +130,7 @@ class TransformersRunner:
         head_dim = getattr(config, "head_dim", None)
         head_dim = head_dim or config.hidden_size // config.num_attention_heads
         heads = getattr(config, "num_key_value_heads", config.num_attention_heads)
-        cache = 2 * config.num_hidden_layers * heads * head_dim * DTYPE.itemsize
+        cache = 2 * config.num_hidden_layers * heads * head_dim * self._dtype.itemsize
         embedding = self._model.get_input_embeddings().weight
         # Of the embedding a token reads one row, unless the same matrix is the output head.
         tied = self._model.get_output_embeddings().weight is embedding
@@ -137,7 +154,7 @@ class _NoInit(TorchFunctionMode):
 
 def fill(model: torch.nn.Module) -> None:
     """Give every matrix random values of a model's size; norms keep what they have."""
-    values = torch.randn(RANDOM_PERIOD).mul_(0.02).to(DTYPE)
+    values = torch.randn(RANDOM_PERIOD).mul_(0.02)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:

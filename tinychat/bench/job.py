@@ -77,6 +77,7 @@ class WorkerResult:
         weights: how its matrices were stored.
         threads: how many computed.
         isa: the instruction set of our kernels, or "" for others.
+        device: "cpu" or "cuda".
         load_s: None where weights were made instead of loaded.
         peak_memory_mb: the process's largest resident size.
         anonymous_memory_mb: memory at the end that no file backs; None where unknown.
@@ -88,6 +89,7 @@ class WorkerResult:
     weights: str
     threads: int
     isa: str
+    device: str
     load_s: float | None
     peak_memory_mb: float
     anonymous_memory_mb: float | None

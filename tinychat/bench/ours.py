@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from tinychat.assembly import build, check_choices, load
+from tinychat.assembly import build, load
 from tinychat.bench.job import Job
+from tinychat.bench.runner import Runner
+from tinychat.engine import Stats
 from tinychat.kernels import SamplingRule
 from tinychat.kernels.dispatch import select
 from tinychat.llm import LLM
 from tinychat.random_weights import RandomCheckpoint
+from tinychat.sampler import Sampler, SamplingParams
 from tinychat.shapes import NOTES, shape_config
 
 # The arguments of `build` among those of `load`; the others are about files.
@@ -20,8 +24,10 @@ OF_BUILD = ("weights", "kv_cache", "max_context", "lm_head")
 GREEDY = SamplingRule(temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0)
 
 
-class TinyChatRunner:
-    """See `worker.Runner`."""
+class TinyChatRunner(Runner):
+    """Our engine. On a card it decodes as in a chat: it evaluates what it has drawn itself, so that
+    it need not wait between two tokens.
+    """
 
     def __init__(self, job: Job) -> None:
         began = time.perf_counter()
@@ -34,7 +40,7 @@ class TinyChatRunner:
         self.model = job.shape or str(job.folder)
         self.weights = llm.summary.weights if llm.summary else job.weights
         self.threads = self.ops.threads
-        self.isa = self.ops.name
+        self.isa, self.device = self.ops.name, self.ops.device.type
         self.note = NOTES.get(job.shape or "", "")
         self.vocab_size = llm.config.vocab_size
 
@@ -48,10 +54,10 @@ class TinyChatRunner:
         }
         if job.shape is None:
             return load(job.folder, **settings)
-        check_choices(device=settings.get("device", "auto"))
         config = shape_config(job.shape)
         source = RandomCheckpoint(config, job.weights)
-        ops = select("cpu", isa=settings.get("isa"), threads=job.threads)
+        device = settings.get("device", "cpu")
+        ops = select(device, isa=settings.get("isa"), threads=job.threads)
         given = {name: settings[name] for name in OF_BUILD if name in settings}
         return build(source, config, ops, **given)
 
@@ -60,6 +66,7 @@ class TinyChatRunner:
 
     def prefill(self, ids: list[int]) -> None:
         self._logits = self._engine.prefill(ids)
+        self.ops.wait()
 
     def step(self, token: int) -> None:
         self._logits = self._engine.step(token)
@@ -67,6 +74,20 @@ class TinyChatRunner:
     def choose(self) -> int:
         assert self._logits is not None
         return self.ops.sample(self._logits, GREEDY, self._recent, 0.0)
+
+    def decode(self, ids: list[int]) -> Iterator[None]:
+        if not self._engine.runs_ahead:
+            yield from super().decode(ids)
+            return
+        logits = self._engine.step(ids[0])
+        sampler = Sampler(self.ops, SamplingParams(temperature=0.0), ids, self.vocab_size)
+        for _ in self._engine.tokens(ids, logits, sampler, len(ids), Stats()):
+            yield
+
+    def peak_bytes(self) -> int:
+        if self.device == "cpu":
+            return super().peak_bytes()
+        return torch.cuda.max_memory_reserved(self.ops.device)
 
     def bytes_per_token(self, cached: float) -> int:
         return self._engine.model.nbytes + int(cached * self._engine.cache.bytes_per_token)

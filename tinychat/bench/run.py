@@ -192,7 +192,7 @@ def make_row(
         "engine": job.engine,
         "weights": runs[0].weights,
         "model": runs[0].model,
-        "device": "cpu",
+        "device": runs[0].device,
         "threads": runs[0].threads,
         "prompt_tokens": job.prompt_tokens,
         "new_tokens": job.new_tokens,

@@ -16,41 +16,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tinychat.bench.job import DepthSample, Job, WorkerResult, token_ids
+from tinychat.bench.runner import Runner
 from tinychat.errors import TinyChatError
-from tinychat.memory import memory_errors, peak_bytes
+from tinychat.memory import memory_errors
 
 WARM_UP_TOKENS = 4
-
-
-class Runner(Protocol):
-    """An engine with a model in it, as far as a measurement needs it."""
-
-    model: str
-    weights: str
-    threads: int
-    isa: str
-    note: str
-    vocab_size: int
-    load_s: float | None
-    """Seconds that loading took, imports left out; None where weights were made instead."""
-
-    def rewind(self, ids: list[int]) -> None:
-        """Leave exactly `ids` in the cache."""
-
-    def prefill(self, ids: list[int]) -> None:
-        """Evaluate what follows the cached prefix of `ids`, up to the logits of the last."""
-
-    def step(self, token: int) -> None:
-        """Evaluate one token after the cached ones."""
-
-    def choose(self) -> int:
-        """The most likely token by the latest logits."""
-
-    def bytes_per_token(self, cached: float) -> int:
-        """Bytes that a step reads with so many tokens in the cache."""
 
 
 def measure(
@@ -60,10 +33,9 @@ def measure(
     ids = token_ids(job.positions, runner.vocab_size)
     runner.rewind([])
     runner.prefill(ids[: job.prompt_tokens])
-    for token in ids[:WARM_UP_TOKENS]:
-        runner.rewind(ids[:1])
-        runner.step(token)
-        runner.choose()
+    runner.rewind(ids[:1])
+    for _ in runner.decode(ids[:WARM_UP_TOKENS]):
+        pass
     return [_measure_at(runner, job, ids, depth, clock) for depth in job.depths]
 
 
@@ -78,12 +50,10 @@ def _measure_at(
     chosen = clock()
 
     runner.rewind(ids[:depth])
-    token_s = []
-    for token in ids[depth : depth + job.new_tokens]:
-        start = clock()
-        runner.step(token)
-        runner.choose()
+    token_s, start = [], clock()
+    for _ in runner.decode(ids[depth : depth + job.new_tokens]):
         token_s.append(clock() - start)
+        start = clock()
     return DepthSample(
         depth=depth,
         prefill_s=evaluated - began,
@@ -127,7 +97,7 @@ def work(job: Job) -> dict[str, Any]:
     if job.engine == "ceilings":
         from tinychat.bench.ceilings import measure_ceilings
 
-        return dict(measure_ceilings(job.threads))
+        return dict(measure_ceilings(job.threads, job.load.get("device", "cpu")))
     if job.engine == "profile":
         from tinychat.bench.profile import take_profiles
 
@@ -139,8 +109,9 @@ def work(job: Job) -> dict[str, Any]:
         weights=runner.weights,
         threads=runner.threads,
         isa=runner.isa,
+        device=runner.device,
         load_s=runner.load_s,
-        peak_memory_mb=peak_bytes() / 2**20,
+        peak_memory_mb=runner.peak_bytes() / 2**20,
         anonymous_memory_mb=anonymous_memory_mb(),
         depths=samples,
         note=runner.note,

@@ -65,28 +65,29 @@ def _shown(value: object) -> str:
 
 def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     """Every fact by name, in the order of printing; raises TinyChatError if it is no model."""
-    from tinychat.assembly import check_choices, kv_dtype_for, packed_copy
+    from tinychat.assembly import check_choices, held_bytes, kv_dtype_for, packed_copy
     from tinychat.cache import kv_bytes_per_token
     from tinychat.checkpoint import Checkpoint
     from tinychat.config import load_config
     from tinychat.hub import resolve_model
     from tinychat.kernels.dispatch import select
-    from tinychat.memory import available_bytes, choose_context, parameter_count, weight_bytes
+    from tinychat.memory import available_bytes, choose_context, parameter_count
 
     check_choices(weights=arguments.weights, lm_head=arguments.lm_head, kv_cache=arguments.kv_cache)
     folder = resolve_model(arguments.model, offline=arguments.offline)
     config = load_config(folder)
     checkpoint = Checkpoint.open(folder)
-    kv_dtype = kv_dtype_for(arguments.kv_cache, arguments.weights, config)
+    ops = select(arguments.device, threads=arguments.threads)
+    kv_dtype = kv_dtype_for(arguments.kv_cache, arguments.weights, config, ops)
     per_token = kv_bytes_per_token(config, kv_dtype)
-    weights = weight_bytes(config, arguments.weights, arguments.lm_head)
+    weights = held_bytes(config, arguments.weights, arguments.lm_head, ops)
+    available = ops.available_bytes() or available_bytes()
     try:
-        context, problem = choose_context(config, arguments.max_context, per_token, weights), None
+        context = choose_context(config, arguments.max_context, per_token, weights, available)
+        problem = None
     except TinyChatError as error:
         context, problem = arguments.max_context or config.max_positions, str(error)
-    available = available_bytes()
     tokenizer, template = _text_parts(folder, config)
-    ops = select(arguments.device, threads=arguments.threads)
     form = (arguments.weights, arguments.lm_head)
     packed = packed_copy(folder, checkpoint, config, ops, *form) if arguments.pack_cache else None
     with packed or nullcontext():

@@ -74,7 +74,10 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
     """Add one flag for each argument of `tinychat.load`."""
     group = parser.add_argument_group("loading")
     group.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto or cpu; this version has no CUDA"
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto (the first card that can be used, or the CPU), cpu, cuda or cuda:1",
     )
     group.add_argument(
         "--weights",
@@ -83,7 +86,10 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
         help="auto (as the checkpoint is), fp32, fp16, bf16, int8 or int4 (rounded while loading)",
     )
     group.add_argument(
-        "--kv-cache", default="auto", metavar="TYPE", help="auto, fp32, fp16, bf16 or int8"
+        "--kv-cache",
+        default="auto",
+        metavar="TYPE",
+        help="auto, fp32, fp16, bf16 or int8; on a card fp16 or int8",
     )
     group.add_argument(
         "--max-context",
@@ -113,7 +119,7 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="guess up to N tokens ahead from what was there before: faster where a text repeats, "
-        f"never another text; not for bench; 0: never; default: {DEFAULT_DRAFT}",
+        f"never another text; not for bench; 0: never; default: {DEFAULT_DRAFT}, on a card 0",
     )
 
 

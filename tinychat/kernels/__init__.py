@@ -9,10 +9,12 @@ head size, R rotary size, F mlp width, V vocabulary, K inputs, N outputs, Q grou
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from tinychat.errors import KernelError
@@ -111,6 +113,44 @@ class RecordedPlan(Protocol):
         ...
 
 
+class Draws(Protocol):
+    """Draws tokens where the logits are, each for the step after it, so that the host need not come
+    in between. A draw is an op: it can be recorded with the step that it ends.
+
+    Attributes:
+        token: [1] int32, the id that was drawn last.
+        position: [1] int32, where it stands in the text.
+    """
+
+    token: Tensor
+    position: Tensor
+
+    def begin(
+        self, rule: SamplingRule, recent: Tensor, uniform: Callable[[], float], position: int
+    ) -> None:
+        """Start a text.
+
+        Args:
+            rule: of all its draws.
+            recent: [n] int32, ids that the penalty applies to; those that are drawn join them.
+            uniform: called for the random number of each draw, in their order, some ahead.
+            position: where the first token that is drawn will stand.
+        """
+        ...
+
+    def draw(self, logits: Tensor) -> None:
+        """Draw from logits [V] as `Ops.sample` does."""
+        ...
+
+    def provide(self) -> None:
+        """Call it before each draw, or before the step is run that ends with one."""
+        ...
+
+    def drawn(self) -> Callable[[], int]:
+        """Call it once after that: what waits for the draw and gives its token."""
+        ...
+
+
 @dataclass(frozen=True)
 class OpTime:
     """What an op cost while a profile was taken.
@@ -137,18 +177,48 @@ class Ops(ABC):
     Attributes:
         name: which implementation it is, for instance "cpu-avx2".
         threads: how many threads an op uses.
+        device: where the tensors of its ops are. What makes low-bit weights of a checkpoint's
+            tensors (`round_to_nearest`, `unpack_rows`, `unpack_awq`) takes and gives those of the
+            host, and `pack` takes them from there.
         can_record: whether `record` is there, so that a step can be replayed in one native call.
+        records_torch: whether a recording holds what torch does in it, too.
+        needs_warm_up: whether what is recorded must have been run once before.
+        prefill_chunk: tokens of a prompt that are evaluated in one go: they bound the memory of the
+            activations and how long a cancel has to wait.
+        kv_dtypes: what the cache may be.
     """
 
     name: str
     threads: int
+    device = torch.device("cpu")
     can_record = False
+    records_torch = False
+    needs_warm_up = False
+    prefill_chunk = 256
+    kv_dtypes: tuple[torch.dtype, ...] = (
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int8,
+    )
 
     def record(self) -> AbstractContextManager[RecordedPlan]:
         """Inside `with ops.record() as plan:` ops are noted, not run; their outputs are allocated
         as usual.
         """
         raise KernelError(f"{self.name} cannot record")
+
+    def available_bytes(self) -> int | None:
+        """Memory that is free for a model; None for what the machine has."""
+        return None
+
+    def draws(self, vocabulary: int) -> Draws | None:
+        """What draws tokens of a vocabulary without the host; None where the host is as near."""
+        return None
+
+    def wait(self) -> None:
+        """Until all that was asked for is done; nothing where ops have run when they return."""
+        return None
 
     def profile(self) -> AbstractContextManager[list[OpTime]]:
         """After `with ops.profile() as times:` the list says what each op cost, dearest first."""
@@ -292,7 +362,8 @@ class Ops(ABC):
                 start..start+T-1 are written (k after rotation), earlier ones read. Or [G, S, D + 4]
                 int8: a row's codes, and behind them its scale as the bytes of a float32.
             start: [1] int32, read when the op runs, so that a recorded step can be replayed; the
-                caller ensures start + T <= S. Or [T], the positions of all tokens (start,
+                caller ensures start + T <= S. Of a chunk it is best in the host's memory, which
+                ops on any device take. Or [T], the positions of all tokens (start,
                 start + 1, …): they are then attended to one by one, and each row is bit for bit
                 what it is when its token comes alone. A chunk's rows may differ in their last bits.
             shape: heads, scale and window.

@@ -199,12 +199,13 @@ def attention(
     check(values, "values of attention", tuple(keys.shape), (keys.dtype,), device)
     tokens, capacity = qkv.shape[0], keys.shape[1]
     starts = tokens if start.dim() == 1 and len(start) > 1 else 1
-    check(start, "start of attention", (starts,), INT32, device)
+    on_host = start.device.type == "cpu"
+    check(start, "start of attention", (starts,), INT32, "cpu" if on_host else device)
     if tokens > capacity:
         raise KernelError(
             f"qkv of attention has {tokens} tokens, expected at most the cache's {capacity}"
         )
-    if device == "cpu":
+    if on_host:
         # Elsewhere reading it would wait for the device; and a replayed step is not seen here.
         first, *others = start.tolist()
         if not 0 <= first <= capacity - tokens:

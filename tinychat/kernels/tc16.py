@@ -49,6 +49,12 @@ def packed_bytes(bits: int, shape: tuple[int, int], group_size: int) -> int:
     return _up(rows, TILE_ROWS) // TILE_ROWS * (codes + scales)
 
 
+def padded_inputs(weight: PackedWeight) -> int:
+    """Inputs of a row as they lie in memory, those that fill its last load and group among them."""
+    inputs = weight.shape[1]
+    return _up(inputs, max(_UNIT, packed_group(weight.group_size, inputs)))
+
+
 def pack(weight: LowBitWeight, *below: LowBitWeight) -> PackedWeight:
     """Bring a weight, and others that are alike, below it, into the layout: see `Ops.pack`."""
     weight = concatenate([weight, *below])

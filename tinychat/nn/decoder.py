@@ -86,8 +86,17 @@ class Decoder:
 
     @property
     def can_record(self) -> bool:
-        """Whether a step is made of recordable ops alone."""
-        return self.ops.can_record and all(linear.native for linear in self.linears)
+        """Whether a step is made of nothing that a recording would miss."""
+        if not self.ops.can_record:
+            return False
+        return self.ops.records_torch or all(linear.native for linear in self.linears)
+
+    @property
+    def rows_are_alone(self) -> bool:
+        """Whether a token's row is the same to the last bit, whatever is evaluated with it: torch
+        adds up a few rows in another order than one.
+        """
+        return all(linear.native for linear in self.linears)
 
     def hidden(self, ids: Tensor, start: Tensor, cache: KVCache) -> Tensor:
         """Evaluate T tokens that stand at positions start, start + 1, …

@@ -84,13 +84,13 @@ class StepwiseLinear:
 
 class Linear(StepwiseLinear):
     """A float weight [N, K], multiplied by torch in the weight's own dtype: the honest
-    full-precision baseline.
+    full-precision baseline. Layers bring their tensors to where the ops are.
     """
 
     def __init__(self, ops: Ops, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__(ops)
-        self.weight = weight
-        self.bias = None if bias is None else bias.to(weight.dtype)
+        self.weight = weight.to(ops.device)
+        self.bias = None if bias is None else bias.to(ops.device, weight.dtype)
 
     def product(self, x: Tensor) -> Tensor:
         out = torch.nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
@@ -138,8 +138,9 @@ class LinearLowBit:
         bias: Tensor | None = None,
         order: Tensor | None = None,
     ) -> None:
-        self.ops, self.weight, self.order = ops, weight, order
-        self.bias = None if bias is None else bias.to(torch.float32)
+        self.ops, self.weight = ops, weight
+        self.order = None if order is None else order.to(ops.device)
+        self.bias = None if bias is None else bias.to(ops.device, torch.float32)
 
     def __call__(
         self,

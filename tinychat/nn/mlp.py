@@ -35,7 +35,7 @@ class MLP:
         scale: Tensor | None = None,
     ) -> None:
         self.ops, self.up, self.down, self.activation = ops, up, down, activation
-        self.scale = scale
+        self.scale = None if scale is None else scale.to(ops.device)
 
     def inner(self, x: Tensor, norm: Norm | None = None) -> Tensor:
         """x [T, C], normalized first, -> what `down` reads, [T, F]."""

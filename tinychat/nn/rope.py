@@ -14,10 +14,17 @@ from tinychat.nn.attention import PositionTables
 from tinychat.rope_config import RopeConfig
 
 
-def position_tables(config: ModelConfig, context: int) -> PositionTables:
-    """The tables that all layers share, for positions 0..context-1."""
-    rope = None if config.rope is None else rope_tables(config.rope, context)
-    return PositionTables(rope, alibi_slopes(config) if config.alibi else None)
+def position_tables(
+    config: ModelConfig, context: int, device: torch.device | None = None
+) -> PositionTables:
+    """The tables that all layers share, for positions 0..context-1; made on the host, wherever
+    they go to then.
+    """
+    rope = None
+    if config.rope is not None:
+        cos, sin = rope_tables(config.rope, context)
+        rope = cos.to(device), sin.to(device)
+    return PositionTables(rope, alibi_slopes(config).to(device) if config.alibi else None)
 
 
 def rope_tables(rope: RopeConfig, context: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ pack from it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,13 @@ class LowBitWeight:
     bits: int
     group_size: int
     order: Tensor | None = None
+
+    def to(self, device: torch.device) -> LowBitWeight:
+        """The same weight in the memory of a device; its order stays, as kernels are told it
+        apart.
+        """
+        codes, scales, zeros = (t.to(device) for t in (self.codes, self.scales, self.zeros))
+        return replace(self, codes=codes, scales=scales, zeros=zeros)
 
 
 def dequantize(weight: LowBitWeight) -> Tensor:

@@ -1,0 +1,86 @@
+"""`CudaDraws`: draws tokens on the card that makes their logits, one for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tinychat.kernels import SamplingRule, checks
+
+if TYPE_CHECKING:
+    from tinychat.kernels.cuda import Device
+
+UNIFORMS = 256  # random numbers that are brought to the card at a time
+RING = 8  # the last tokens, in the host's memory; the card is one ahead of who reads them
+
+
+class CudaDraws:
+    """See `kernels.Draws`. All that a draw reads and writes stays where it is, so that it can be
+    part of a captured graph; csrc/cuda/sample.cu says what each tensor is.
+
+    Args:
+        device: the card.
+        vocabulary: V, of the logits.
+    """
+
+    def __init__(self, device: Device, vocabulary: int) -> None:
+        def zeros(count: int, dtype: torch.dtype) -> Tensor:
+            return torch.zeros(count, dtype=dtype, device=device.torch_device)
+
+        self._device, self._vocabulary = device, vocabulary
+        self.token, self.position = zeros(1, torch.int32), zeros(1, torch.int32)
+        self._rule, self._uniforms = zeros(5, torch.int32), zeros(UNIFORMS, torch.float64)
+        self._drawn, self._seen = zeros(1, torch.int32), zeros(vocabulary, torch.uint8)
+        self._ring = device.shared(RING)
+        self._workspace = zeros(device.native.sample_workspace(vocabulary), torch.uint8)
+        self._uniform: Callable[[], float] = float
+        self._provided, self._asked = 0, 0
+
+    def begin(
+        self, rule: SamplingRule, recent: Tensor, uniform: Callable[[], float], position: int
+    ) -> None:
+        chances = (rule.temperature, rule.top_p, rule.min_p, rule.repetition_penalty)
+        top_k = torch.tensor([min(rule.top_k, self._vocabulary)], dtype=torch.int32)
+        self._rule.copy_(torch.cat([torch.tensor(chances).view(torch.int32), top_k]))
+        self._seen.zero_()
+        self._seen[recent.to(self._seen.device).long()] = 1
+        self._drawn.zero_()
+        self.position.fill_(position - 1)  # a draw moves it to where its token stands
+        self._uniform, self._provided, self._asked = uniform, 0, 0
+
+    def provide(self) -> None:
+        if self._provided % UNIFORMS == 0:
+            numbers = [self._uniform() for _ in range(UNIFORMS)]
+            self._uniforms.copy_(torch.tensor(numbers, dtype=torch.float64))
+        self._provided += 1
+
+    def draw(self, logits: Tensor) -> None:
+        name, device = "logits of draw", self._device.torch_device.type
+        checks.check(logits[: self._vocabulary], name, (self._vocabulary,), device=device)
+        self._device.queue().sample(
+            logits.data_ptr(),
+            self._vocabulary,
+            self._rule.data_ptr(),
+            self._uniforms.data_ptr(),
+            UNIFORMS,
+            self._drawn.data_ptr(),
+            self._seen.data_ptr(),
+            self.token.data_ptr(),
+            self.position.data_ptr(),
+            self._ring.data_ptr(),
+            RING,
+            self._workspace.data_ptr(),
+        )
+
+    def drawn(self) -> Callable[[], int]:
+        wait, place = self._device.mark(), self._asked % RING
+        self._asked += 1
+
+        def token() -> int:
+            wait()
+            return int(self._ring[place])
+
+        return token
