@@ -53,7 +53,9 @@ class _Settings(ctypes.Structure):
     )
 
 
-class _Queue(ctypes.Structure):
+class Queue(ctypes.Structure):
+    """csrc/cuda/queue.h."""
+
     _fields_ = (
         ("stream", ctypes.c_void_p),
         ("arch", ctypes.c_int),
@@ -92,7 +94,6 @@ class Library:
 
     def __init__(self, path: Path) -> None:
         self.native = ctypes.CDLL(str(path))
-        self.native.open_stream.restype = ctypes.c_void_p
 
     @contextmanager
     def stream(self, schedule: Schedule) -> Iterator[Stream]:
@@ -104,9 +105,10 @@ class Library:
             schedule.coresident,
             schedule.overlap,
         )
+        self.native.open_stream.restype = ctypes.c_void_p
         address = self.native.open_stream(ctypes.byref(settings))
         try:
-            yield Stream(self, _Queue(address, schedule.arch, schedule.overlap))
+            yield Stream(self, Queue(address, schedule.arch, schedule.overlap))
         finally:
             self.native.close_stream(ctypes.c_void_p(address))
 
@@ -118,9 +120,9 @@ class Library:
 
 
 class Stream:
-    """An emulated stream and the queue that leads to it."""
+    """A stream of an emulated card and the queue that leads to it; of a card, to launch alone."""
 
-    def __init__(self, library: Library, queue: _Queue) -> None:
+    def __init__(self, library: Library, queue: Queue) -> None:
         self._library = library
         self._queue = queue
 
