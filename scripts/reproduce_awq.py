@@ -30,7 +30,6 @@ from awq_paper.plan import FULL, SMALLEST, Bench, Case, group_sizes
 from awq_paper.plots import draw_all
 from awq_paper.tables import all_tables
 from awq_paper.text import read_rows
-
 from tinychat.evaluate.perplexity import WINDOW
 from tinychat.files import blocks, write_whole
 from tinychat.quantize.calibration import LENGTH

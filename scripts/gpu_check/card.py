@@ -1,5 +1,5 @@
 """What the parts that talk to the card share: test kernels compiled for it, where launches go, and
-how they are timed. Needs torch with CUDA, but for `compile_library`.
+how they are timed. A test puts the emulation in the place of `Card`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,15 +21,8 @@ import torch
 from scripts.compile_cuda import CSRC, find_nvcc
 from tests.cuda.emulated import Library, Queue, Stream
 
-ROOT = CSRC.parent
-BUILT = ROOT / "build" / "gpu_check"
+BUILT = CSRC.parent / "build" / "gpu_check"
 FIRST_PROGRAMMATIC = 900  # architecture that has programmatic launches
-
-
-def own_arch() -> int:
-    """Of the card: 900 is sm_90."""
-    major, minor = torch.cuda.get_device_capability()
-    return major * 100 + minor * 10
 
 
 def compile_library(source: Path, target: Path, arch: int) -> None:
@@ -45,57 +41,96 @@ def compile_library(source: Path, target: Path, arch: int) -> None:
         sys.exit(f"error: {source.name} does not compile:\n{done.stdout}{done.stderr}")
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a card."""
+
+    name: str
+    arch: int  # 900 is sm_90
+    sms: int
+    l2_bytes: int
+    free_bytes: int  # of its memory
+
+
 class Card:
     """The kernels of a library on the card: tensors go as addresses, as in `Library`."""
 
+    device = "cuda"
+
     def __init__(self, source: Path) -> None:
-        self.arch = own_arch()
-        path = BUILT / f"{source.stem}_sm_{self.arch // 10}.so"
-        compile_library(source, path, self.arch)
+        self.facts = self.look()
+        path = BUILT / f"{source.stem}_sm_{self.facts.arch // 10}.so"
+        compile_library(source, path, self.facts.arch)
         self._library = Library(path)
+
+    @staticmethod
+    def look() -> Facts:
+        """At the card that torch uses."""
+        found = torch.cuda.get_device_properties(torch.cuda.current_device())
+        arch = found.major * 100 + found.minor * 10
+        free, _ = torch.cuda.mem_get_info()
+        return Facts(found.name, arch, found.multi_processor_count, found.L2_cache_size, free)
+
+    def programmatic(self) -> tuple[bool, ...]:
+        """The kinds of launches there are: programmatic ones first."""
+        return (True, False) if self.facts.arch >= FIRST_PROGRAMMATIC else (False,)
 
     def stream(self, programmatic: bool = True) -> Stream:
         """Launches on the current stream of torch, programmatic ones where the card has them."""
+        overlap = programmatic and self.programmatic()[0]
         handle = torch.cuda.current_stream().cuda_stream
-        overlap = programmatic and self.arch >= FIRST_PROGRAMMATIC
-        return Stream(self._library, Queue(handle, self.arch, overlap))
+        return Stream(self._library, Queue(handle, self.facts.arch, overlap))
+
+    def queue(self, module: ModuleType, programmatic: bool = True) -> Any:
+        """The same for the ops of the extension."""
+        overlap = programmatic and self.programmatic()[0]
+        return module.Queue(torch.cuda.current_stream().cuda_stream, self.facts.arch, overlap)
+
+    def synchronize(self) -> None:
+        """Wait until all is done."""
+        torch.cuda.synchronize()
 
     def run(self, name: str, *arguments: torch.Tensor | float) -> None:
         """Launch one kernel and wait for it."""
-        torch.cuda.synchronize()
+        self.synchronize()  # what fills the tensors goes to another stream
         self.stream().launch(name, *arguments)
-        torch.cuda.synchronize()
+        self.synchronize()
 
+    def own_stream(self) -> AbstractContextManager[Any]:
+        """With a stream that is not the default one, which waits for all others."""
+        return torch.cuda.stream(torch.cuda.Stream())
 
-def capture(launch: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    """The launches of a function as a graph, after one run without: it loads the kernels."""
-    side = torch.cuda.Stream()
-    torch.cuda.synchronize()
-    with torch.cuda.stream(side):
-        launch()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=side):
-        launch()
-    return graph
+    def capture(self, launch: Callable[[], None]) -> Callable[[], None]:
+        """The launches of a function as a graph, after one run without: it loads the kernels.
 
+        Returns: what replays them.
+        """
+        self.synchronize()
+        with self.own_stream():
+            launch()
+            self.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            graph.capture_begin()  # torch.cuda.graph would collect garbage each time
+            launch()
+            graph.capture_end()
+        return graph.replay
 
-def seconds(work: Callable[[], None], repeats: int, calls: int = 5) -> list[float]:
-    """How long one call takes on the card, so many times, after a warm-up: `calls` follow each
-    other between two events, so that the host's part in the first is shared by all.
-    """
-    for _ in range(2):
-        work()
-    taken = []
-    for _ in range(repeats):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        for _ in range(calls):
+    def seconds(self, work: Callable[[], None], repeats: int, calls: int = 5) -> list[float]:
+        """How long one call takes on the card, so many times, after a warm-up: `calls` follow each
+        other between two events, so that the host's part in the first is shared by all.
+        """
+        for _ in range(2):
             work()
-        end.record()
-        end.synchronize()
-        taken.append(begin.elapsed_time(end) / 1000 / calls)
-    return taken
+        taken = []
+        for _ in range(repeats):
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            for _ in range(calls):
+                work()
+            end.record()
+            end.synchronize()
+            taken.append(begin.elapsed_time(end) / 1000 / calls)
+        return taken
 
 
 def summary(taken: list[float]) -> dict[str, float]:
@@ -115,12 +150,16 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def write(result: dict[str, Any], path: Path | None) -> None:
+    """What is found so far, to its file where it has one."""
+    if path is not None:
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
 def finish(result: dict[str, Any], path: Path | None, wrong: str = "") -> None:
     """Write the result, print it where it has no file, and exit with 1 where something is wrong."""
-    text = json.dumps(result, indent=1)
+    write(result, path)
     if path is None:
-        print(text)
-    else:
-        path.write_text(text + "\n", encoding="utf-8")
+        print(json.dumps(result, indent=1))
     if wrong:
         sys.exit(f"error: {wrong}")
