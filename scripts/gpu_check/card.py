@@ -90,10 +90,12 @@ class Card:
         """Wait until all is done."""
         torch.cuda.synchronize()
 
-    def run(self, name: str, *arguments: torch.Tensor | float) -> None:
-        """Launch one kernel and wait for it."""
+    def run(self, launches: list[tuple[Any, ...]]) -> None:
+        """Launch kernels one after the other, each a name and arguments, and wait for them."""
         self.synchronize()  # what fills the tensors goes to another stream
-        self.stream().launch(name, *arguments)
+        stream = self.stream()
+        for name, *arguments in launches:
+            stream.launch(name, *arguments)
         self.synchronize()
 
     def own_stream(self) -> AbstractContextManager[Any]:

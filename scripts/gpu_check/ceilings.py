@@ -30,7 +30,7 @@ LOADS, BLOCKS_PER_SM = (4, 8, 16), (1, 2, 4)
 VECTOR = 16  # bytes of a load
 REPEATS = 11
 CHAIN = 1000
-GRIDS = {"one warp": (1, 32), "two blocks a SM": (2, 256)}  # blocks (a SM), threads
+GRIDS = {"one warp": (0, 32), "two blocks a SM": (2, 256)}  # blocks a SM, or one; threads
 
 Launch = Callable[..., None]
 
@@ -40,8 +40,13 @@ def read(launch: Launch, memory: Tensor, blocks: int, loads: int, out: Tensor) -
     launch("read_memory", memory, memory.numel() // VECTOR, out, blocks, loads)
 
 
-def check(run: Launch, device: str) -> str:
+def check(card: Card) -> str:
     """What the kernels do wrong, or nothing."""
+
+    def run(*launch: Any) -> None:
+        card.run([launch])
+
+    device = card.device
     draw = torch.Generator().manual_seed(1)
     for count, blocks in ((1, 3), (511, 1), (5000, 2), (70001, 3)):
         words = torch.randint(-(2**31), 2**31, (count, 4), generator=draw, dtype=torch.int64).int()
@@ -89,7 +94,7 @@ def gaps(card: Card) -> list[dict[str, Any]]:
     """Microseconds from one empty kernel to the next."""
     rows = []
     for name, (blocks, threads) in GRIDS.items():
-        grid = blocks if threads == 32 else blocks * card.facts.sms
+        grid = blocks * card.facts.sms or 1
         for programmatic in card.programmatic():
 
             def launch(grid: int = grid, threads: int = threads, p: bool = programmatic) -> None:
@@ -122,7 +127,7 @@ def main() -> None:
     card = Card(SOURCE)
     result: dict[str, Any] = {**asdict(card.facts)}
     with card.own_stream():
-        wrong = check(card.run, card.device)
+        wrong = check(card)
         if not wrong:
             pool = new_pool(card)
             rows = [bandwidth(card, pool, size) for size in sizes(pool)]

@@ -65,8 +65,8 @@ class Problem:
         draw = torch.Generator(device).manual_seed(case.rows + case.cols)
 
         def codes(*shape: int) -> Tensor:
-            options = {"dtype": torch.uint8, "device": device, "generator": draw}
-            return torch.randint(0, 2**case.bits, shape, **options)
+            most = 2**case.bits
+            return torch.randint(most, shape, dtype=torch.uint8, device=device, generator=draw)
 
         groups = -(-case.cols // GROUP)
         scales = torch.rand(case.rows, groups, device=device, generator=draw).mul_(0.01).half()

@@ -22,7 +22,11 @@ WHOLE_SECONDS = 540
 MOST_NAMES = 20  # of tests that failed
 
 # Kernels of our own; torch's are not looked at. Errors of calls we report ourselves.
-SANITIZER = ("--error-exitcode", "86", "--kernel-name", "kns=tinychat", "--report-api-errors", "no")
+# The part has a limit of its own for how long a program may take to start.
+SANITIZER = (
+    *("--error-exitcode", "86", "--kernel-name", "kns=tinychat", "--report-api-errors", "no"),
+    *("--launch-timeout", "0"),
+)
 TOOLS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     # Every tensor has memory of its own, so that what is read past its end is seen. No graph can be
     # captured so.

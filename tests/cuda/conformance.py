@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -21,8 +22,9 @@ from tests.cuda.emulated import HERE, Library, Schedule
 RECORDS = HERE / "vectors"
 MOST_BYTES = 1 << 20  # of a record: it is kept in the repository
 SEED = 20240613
-# Launches a kernel of wrappers.cu by name, as `Library.run` does, and waits for it.
-Run = Callable[..., None]
+# Launches kernels of wrappers.cu one after the other, each a name and arguments as `Library.run`
+# has them, and then waits.
+Run = Callable[[list[tuple[Any, ...]]], None]
 Tensors = dict[str, Tensor]
 
 
@@ -236,9 +238,8 @@ def apply(run: Run, name: str, inputs: Tensors, device: str = "cpu") -> Tensors:
     for key, (shape, dtype) in wrapper.outputs.items():
         bytes_of_ones = torch.full((*shape, dtype.itemsize), 0xFF, dtype=torch.uint8)
         memory[key] = bytes_of_ones.view(dtype).view(shape).to(device)
-    for function, *names in wrapper.steps:
-        arguments = (memory[key] for key in names)
-        run(function, *(value if value.ndim else value.item() for value in arguments))
+    arguments = {key: value if value.ndim else value.item() for key, value in memory.items()}
+    run([(function, *(arguments[key] for key in names)) for function, *names in wrapper.steps])
     return {key: memory[key].cpu() for key in (*wrapper.outputs, *wrapper.changed)}
 
 
@@ -258,9 +259,16 @@ def read(path: Path) -> tuple[Tensors, dict[str, str]]:
 
 
 def twin(library: Library, arch: int, order: str = "forward") -> Run:
-    """Runs kernels on an emulated card."""
-    schedule = Schedule(arch=arch, order=order, coresident=True)
-    return lambda name, *arguments: library.run(name, schedule, *arguments)
+    """Runs kernels on an emulated card, programmatic launches where it has them."""
+    schedule = Schedule(arch=arch, order=order, coresident=True, overlap=True)
+
+    def run(launches: list[tuple[Any, ...]]) -> None:
+        with library.stream(schedule) as stream:
+            for name, *arguments in launches:
+                stream.launch(name, *arguments)
+            stream.synchronize()
+
+    return run
 
 
 def differences(kept: Tensors, run: Run) -> dict[str, str]:

@@ -9,15 +9,57 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from torch import Tensor
 
 from scripts.compile_cuda import find_nvcc
 from scripts.gpu_check import ceilings, gemv, vectors
 from scripts.gpu_check.card import Card, Facts, compile_library
 from scripts.gpu_check.report import table
 from tests.cuda import conformance
-from tests.cuda.emulated import ORDERS, Library, Schedule, build
+from tests.cuda.emulated import ORDERS, Library, Schedule
 from tests.cuda.test_ops import emulated, open_stream
+
+OVERLAPPING = Schedule(overlap=True)
+
+
+class EmulatedCard(Card):
+    """Launches run as they are made, and so do the replays of what was captured."""
+
+    device = "cpu"
+
+    def __init__(self, library: Library, schedule: Schedule = OVERLAPPING) -> None:
+        self.facts = Facts("the emulation", 900, sms=2, l2_bytes=1 << 10, free_bytes=1 << 20)
+        self.kept = contextlib.ExitStack()
+        self.emulated = None
+        self._kernels, self._schedule = library, schedule
+
+    def stream(self, programmatic: bool = True):
+        schedule = replace(self._schedule, overlap=programmatic)
+        return self.kept.enter_context(self._kernels.stream(schedule))
+
+    def queue(self, module, programmatic: bool = True):
+        self.emulated = open_stream(replace(self._schedule, overlap=programmatic))
+        return self.emulated.queue()
+
+    def run(self, launches) -> None:
+        with self._kernels.stream(self._schedule) as stream:
+            for name, *arguments in launches:
+                stream.launch(name, *arguments)
+            stream.synchronize()
+
+    def synchronize(self) -> None:
+        if self.emulated is not None:
+            self.emulated.synchronize()
+
+    def own_stream(self):
+        return contextlib.nullcontext()
+
+    def capture(self, launch):
+        launch()
+        return launch
+
+    def seconds(self, work, repeats: int, calls: int = 5) -> list[float]:
+        work()
+        return [3e-6, 1e-6, 2e-6]
 
 
 def run_main(main, monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> None:
@@ -69,36 +111,23 @@ def test_a_library_for_a_card_loads(tmp_path: Path) -> None:
 # --- ceilings
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    path = tmp_path_factory.mktemp("ceilings") / "ceilings.so"
-    flags = ("-shared", "-fPIC", "-fvisibility=hidden")
-    done = build(path, (str(ceilings.SOURCE), "streams.cpp"), *flags)
-    assert done.returncode == 0, done.stderr
-    return Library(path)
-
-
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("overlap", (False, True))
 def test_kernels_of_the_ceilings_read_and_count(
-    kernels: Library, order: str, overlap: bool
+    library: Library, order: str, overlap: bool
 ) -> None:
-    schedule = Schedule(order=order, overlap=overlap)
-
-    def run(name: str, *arguments: Tensor | float) -> None:
-        kernels.run(name, schedule, *arguments)
-
-    assert ceilings.check(run, "cpu") == ""
+    assert ceilings.check(EmulatedCard(library, Schedule(order=order, overlap=overlap))) == ""
 
 
-def test_a_read_that_leaves_something_out_is_found(kernels: Library) -> None:
-    def run(name: str, *arguments: Tensor | float) -> None:
-        if name == "read_memory":
-            memory, count, *others = arguments
-            arguments = (memory, count - 1, *others)
-        kernels.run(name, Schedule(), *arguments)
+def test_a_read_that_leaves_something_out_is_found(library: Library) -> None:
+    class Short(EmulatedCard):
+        def run(self, launches) -> None:
+            ((name, *arguments),) = launches
+            if name == "read_memory":
+                arguments[1] -= 1
+            super().run([(name, *arguments)])
 
-    assert ceilings.check(run, "cpu").startswith("reading 1 vectors by 3 blocks, 4 at a time")
+    assert ceilings.check(Short(library)).startswith("reading 1 vectors by 3 blocks, 4 at a time")
 
 
 # --- gemv
@@ -127,47 +156,10 @@ def test_weights_of_the_timed_cases_are_whole_vectors() -> None:
 # --- all of it, with a card that is emulated and a clock that is not
 
 
-class EmulatedCard(Card):
-    """Launches run as they are made, and so do the replays of what was captured."""
-
-    device = "cpu"
-    kernels: Library
-
-    def __init__(self, source: Path) -> None:
-        self.facts = Facts("the emulation", 900, sms=2, l2_bytes=1 << 10, free_bytes=1 << 20)
-        self.kept = contextlib.ExitStack()
-
-    def stream(self, programmatic: bool = True):
-        return self.kept.enter_context(self.kernels.stream(Schedule(overlap=programmatic)))
-
-    def queue(self, module, programmatic: bool = True):
-        self.emulated = open_stream(Schedule(overlap=programmatic))
-        return self.emulated.queue()
-
-    def run(self, name: str, *arguments: Tensor | float) -> None:
-        self.kernels.run(name, Schedule(), *arguments)
-
-    def synchronize(self) -> None:
-        if hasattr(self, "emulated"):
-            self.emulated.synchronize()
-
-    def own_stream(self):
-        return contextlib.nullcontext()
-
-    def capture(self, launch):
-        launch()
-        return launch
-
-    def seconds(self, work, repeats: int, calls: int = 5) -> list[float]:
-        work()
-        return [3e-6, 1e-6, 2e-6]
-
-
 @pytest.fixture
-def small_card(kernels: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EmulatedCard, "kernels", kernels, raising=False)
-    for module in (ceilings, gemv, vectors):
-        monkeypatch.setattr(module, "Card", EmulatedCard)
+def small_card(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (ceilings, gemv):
+        monkeypatch.setattr(module, "Card", lambda source: EmulatedCard(library))
     monkeypatch.setattr(ceilings, "SIZES", (1 << 10, 1 << 12, 1 << 14))
     monkeypatch.setattr(ceilings, "POOL", 1 << 14)
     monkeypatch.setattr(ceilings, "CACHED", 1 << 10)
@@ -214,10 +206,10 @@ def test_the_part_of_gemv_tells_of_wrong_results(small_card, monkeypatch, tmp_pa
         run_main(gemv.main, monkeypatch, "--json", tmp_path / "result.json")
 
 
-def test_the_part_of_the_vectors(emulation, library, small_card, monkeypatch, tmp_path) -> None:
+def test_the_part_of_the_vectors(emulation, library, monkeypatch, tmp_path) -> None:
     """What records a card, though it is none."""
-    run = conformance.twin(library, 900)
-    monkeypatch.setattr(EmulatedCard, "run", lambda self, *arguments: run(*arguments))
+    card = EmulatedCard(library, Schedule(coresident=True, overlap=True))
+    monkeypatch.setattr(vectors, "Card", lambda source: card)
     run_main(vectors.main, monkeypatch, "--folder", tmp_path)
     _, about = conformance.read(tmp_path / "sm_90.safetensors")
     assert about.keys() == {"arch", "card", "torch", "cuda"}
