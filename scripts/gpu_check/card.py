@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from scripts.compile_cuda import CSRC, find_nvcc
+from scripts.gpu_check.work import ROOT, find_nvcc
 from tests.cuda.emulated import Library, Queue, Stream
 
-BUILT = CSRC.parent / "build" / "gpu_check"
+BUILT = ROOT / "build" / "gpu_check"
 FIRST_PROGRAMMATIC = 900  # architecture that has programmatic launches
 
 
@@ -29,13 +29,15 @@ def compile_library(source: Path, target: Path, arch: int) -> None:
     """Compile a file of kernels and their launchers into a library for ctypes; exits where that
     fails.
     """
-    nvcc = find_nvcc(None)
+    nvcc = find_nvcc()
     if nvcc is None:
         sys.exit("error: no nvcc on PATH, in NVCC or in CUDA's usual folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     code = f"arch=compute_{arch // 10},code=sm_{arch // 10}"
-    command = [nvcc, "-std=c++17", "-O3", f"-I{CSRC}", "-gencode", code, "-shared", "-Xcompiler"]
-    command += ["-fPIC,-fvisibility=hidden", "-o", str(target), str(source)]
+    command = [nvcc, "-std=c++17", "-O3", f"-I{ROOT / 'csrc'}", "-gencode", code, "-shared"]
+    # torch brings a CUDA runtime too: with no name of ours in sight, neither takes the other's.
+    command += ["-cudart", "static", "-Xlinker", "--exclude-libs,ALL"]
+    command += ["-Xcompiler", "-fPIC,-fvisibility=hidden", "-o", str(target), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"error: {source.name} does not compile:\n{done.stdout}{done.stderr}")

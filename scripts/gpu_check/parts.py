@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from scripts.compile_cuda import find_nvcc
-from scripts.gpu_check.work import ROOT, Done, PartError, Work
+from scripts.gpu_check.work import ROOT, Done, PartError, Work, find_nvcc
 
 WHOLE_SECONDS = 540
 MOST_NAMES = 20  # of tests that failed
@@ -48,11 +47,7 @@ BENCH = ("--prompt-tokens", "512", "--new-tokens", "64", "--repeats", "1", "--js
 
 def build(work: Work) -> dict[str, Any]:
     """The extensions, beside the sources."""
-    settings = {
-        "TINYCHAT_CUDA": "1",
-        "TINYCHAT_CUDA_ARCHITECTURES": str(work.card["arch"] // 10),
-        "NVCC": find_nvcc(None) or "",
-    }
+    settings = {"TINYCHAT_CUDA_ARCHS": str(work.card["arch"] // 10), "NVCC": find_nvcc() or ""}
     done = work.python("setup.py", "-q", "build_ext", "--inplace", **settings)
     if done.status != 0:
         raise PartError(done.reason())
@@ -168,7 +163,7 @@ def read_tool(done: Done) -> dict[str, Any]:
 
 def find_sanitizer() -> str | None:
     """The tool on PATH or beside nvcc."""
-    nvcc = find_nvcc(None)
+    nvcc = find_nvcc()
     beside = Path(nvcc).resolve().parent / "compute-sanitizer" if nvcc else None
     usual = "/usr/local/cuda/bin/compute-sanitizer"
     names = ["compute-sanitizer", str(beside or usual), usual]
@@ -214,7 +209,7 @@ class Part:
 
 TESTED = ("pytest", "pytest_timeout", "hypothesis", "safetensors")
 PARTS: Mapping[str, Part] = {
-    "build": Part(100, build, ("setuptools", "pybind11"), nvcc=True),
+    "build": Part(100, build, ("setuptools", "pybind11", "ninja"), nvcc=True),
     "tests": Part(80, tests, TESTED),
     "vectors": Part(35, own_program("vectors"), TESTED, nvcc=True),
     "sanitizer": Part(75, sanitizer, TESTED),
@@ -226,7 +221,11 @@ PARTS: Mapping[str, Part] = {
 
 def missing(part: Part) -> str:
     """What this machine lacks for a part, or ""."""
-    lacking = [name for name in part.packages if importlib.util.find_spec(name) is None]
-    if part.nvcc and find_nvcc(None) is None:
+    lacking = [
+        name
+        for name in part.packages
+        if importlib.util.find_spec(name) is None and shutil.which(name) is None
+    ]
+    if part.nvcc and find_nvcc() is None:
         lacking.append("nvcc")
     return f"needs {', '.join(lacking)}, which this machine does not have" if lacking else ""

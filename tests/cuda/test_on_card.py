@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.compile_cuda import find_nvcc
 from scripts.gpu_check import ceilings, gemv, vectors
 from scripts.gpu_check.card import Card, Facts, compile_library
 from scripts.gpu_check.report import table
+from scripts.gpu_check.work import find_nvcc
 from tests.cuda import conformance
 from tests.cuda.emulated import ORDERS, Library, Schedule
 from tests.cuda.test_ops import emulated, open_stream
@@ -101,7 +101,7 @@ def test_vectors_that_differ_are_an_error(emulation, monkeypatch, tmp_path: Path
     assert told["worst_sum"] > 1e-4
 
 
-@pytest.mark.skipif(find_nvcc(None) is None, reason="no nvcc on this machine")
+@pytest.mark.skipif(find_nvcc() is None, reason="no nvcc on this machine")
 def test_a_library_for_a_card_loads(tmp_path: Path) -> None:
     path = tmp_path / "kernels.so"
     compile_library(ceilings.SOURCE, path, 900)
