@@ -42,6 +42,7 @@ class Budget:
 
 
 BUDGETS = {
+    "activation_kernel": Budget(registers=40),
     "attn_decode_kernel": Budget(registers=255),
     "embedding_kernel": Budget(registers=32),
     "gemv_kernel": Budget(registers=128),  # two blocks of 256 a SM, with 64 KB on their way

@@ -87,6 +87,22 @@ void register_ops(py::module_& module) {
       },
       "ids"_a, "table"_a, "dtype"_a, "out"_a, "rows"_a, "cols"_a, "vocabulary"_a, no_gil);
 
+  // --- activation ---
+  queue.def(
+      "activation",
+      [](const Queue& q, Address x, Address scale, Address out, int rows, int cols,
+         Activation kind) {
+        check(activation(
+            q, {at<const float>(x), at<const float>(scale), at<float>(out), rows, cols, kind}));
+      },
+      "x"_a, "scale"_a, "out"_a, "rows"_a, "cols"_a, "kind"_a, no_gil);
+  queue.def(
+      "gated_activation",
+      [](const Queue& q, Address x, Address out, int rows, int cols, Activation kind) {
+        check(gated_activation(q, {at<const float>(x), nullptr, at<float>(out), rows, cols, kind}));
+      },
+      "x"_a, "out"_a, "rows"_a, "cols"_a, "kind"_a, no_gil);
+
   // --- attention ---
   py::class_<NewTokens>(module, "NewTokens", py::module_local())
       .def(py::init(

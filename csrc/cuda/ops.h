@@ -27,6 +27,16 @@ struct EmbeddingArgs {
 };
 Status embedding(const Queue& queue, const EmbeddingArgs& args);
 
+struct ActivationArgs {
+  const float* x;      // [rows, cols]; gated [rows, 2 cols]
+  const float* scale;  // [cols] or null; not where gated
+  float* out;          // [rows, cols]
+  int rows, cols;
+  Activation kind;
+};
+Status activation(const Queue& queue, const ActivationArgs& args);
+Status gated_activation(const Queue& queue, const ActivationArgs& args);
+
 // New tokens that follow each other, on their way into one layer's cache.
 struct NewTokens {
   const float* qkv;           // [tokens, (heads + 2 kv_heads) head_dim]: the heads of q, k and v

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests.cuda.emulated import SCHEDULES, Schedule
 from tests.kernels.compare import misaligned, norms, relative_error
+from tests.kernels.test_activation import KINDS, assert_close, formula
 from tinychat.errors import KernelError
 from tinychat.kernels import Norm
 from tinychat.kernels.reference import ReferenceOps
@@ -119,6 +120,68 @@ def test_embedding_of_ids_outside_the_table(stream) -> None:
     out = embedding(stream, ids, table)
     assert torch.equal(out[[0, 3]], table[[3, 0]])
     assert out[1:3].isnan().all()
+
+
+def activation(stream, x: Tensor, kind: str, scale: Tensor | None = None) -> Tensor:
+    out = torch.full(x.shape, torch.nan)
+    factors = 0 if scale is None else scale.data_ptr()
+    which = getattr(emulated.Activation, kind)
+    stream.queue().activation(x.data_ptr(), factors, out.data_ptr(), *x.shape, which)
+    stream.synchronize()
+    return out
+
+
+def gated_activation(stream, x: Tensor, kind: str) -> Tensor:
+    out = torch.full((len(x), x.shape[1] // 2), torch.nan)
+    which = getattr(emulated.Activation, kind)
+    stream.queue().gated_activation(x.data_ptr(), out.data_ptr(), *out.shape, which)
+    stream.synchronize()
+    return out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tokens", (0, 1, 5))
+def test_activation(stream, tokens: int, kind: str) -> None:
+    for width in (0, *WIDTHS):
+        x = 3 * torch.randn(tokens, 2 * width)
+        before = x.clone()
+        gate, up = x.chunk(2, dim=1)
+        gate, scale = gate.contiguous(), 10 * torch.rand(width)
+        assert_close(activation(stream, gate, kind), formula(gate, kind))
+        scaled = activation(stream, gate, kind, scale)
+        assert_close(scaled, formula(gate, kind) * scale, largest_factor=10)
+        gated = gated_activation(stream, x, kind)
+        assert_close(gated, formula(gate, kind) * up, largest_factor=10)
+        assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_activation_over_the_whole_range(stream, kind: str) -> None:
+    ends = torch.tensor([0.0, -0.0, 1e-30, -1e-30, 88.0, -88.0, 104.0, -104.0, 1e6, -1e6])
+    x = torch.cat([torch.linspace(-30, 30, 2001), ends, torch.tensor([torch.nan])])[None]
+    out = activation(stream, x, kind)
+    assert_close(out[:, :-1], formula(x[:, :-1], kind))
+    assert out[0, -1].isnan()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_activation_of_misaligned_rows(stream, kind: str) -> None:
+    x, scale = torch.randn(3, 64), torch.rand(64)
+    expected = activation(stream, x, kind, scale)
+    assert torch.equal(activation(stream, misaligned(x), kind, misaligned(scale)), expected)
+    assert torch.equal(activation(stream, x, kind, misaligned(scale)), expected)
+    expected = gated_activation(stream, x, kind)
+    assert torch.equal(gated_activation(stream, misaligned(x), kind), expected)
+
+
+def test_activation_is_the_same_under_every_schedule() -> None:
+    x, scale = torch.randn(5, 172), torch.rand(172)
+    for run in (
+        lambda stream: activation(stream, x, "silu", scale),
+        lambda stream: gated_activation(stream, x, "gelu"),
+    ):
+        results = [run(open_stream(schedule)) for schedule in SCHEDULES]
+        assert all(torch.equal(result, results[0]) for result in results)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)

@@ -86,6 +86,14 @@ class Queue:
         vocabulary: int,
     ) -> None: ...
 
+    # --- activation ---
+    def activation(
+        self, x: int, scale: int, out: int, rows: int, cols: int, kind: Activation
+    ) -> None: ...
+    def gated_activation(
+        self, x: int, out: int, rows: int, cols: int, kind: Activation
+    ) -> None: ...
+
     # --- attention ---
     def attn_decode(
         self,
