@@ -6,8 +6,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # Named after the folder: an environment holds absolute paths, so a moved or copied tree installs again.
 STAMPS := $(VENV)/stamps/$(shell pwd | cksum | tr ' ' '-')
-NATIVE := $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp)
-EMULATED := $(wildcard csrc/cuda/*.cu csrc/cuda/*.cuh csrc/cuda/emulation/*)
+NATIVE := $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu csrc/*/*.cuh)
+EMULATED := $(wildcard csrc/cuda/emulation/*)
 SETUP := sh scripts/setup.sh
 
 # Text from the command line reaches the recipes through the environment and unexpanded, so that quotes, `$` and
@@ -66,7 +66,7 @@ $(STAMPS)/venv: scripts/setup.sh
 	@$(SETUP) venv $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/install: $(STAMPS)/venv pyproject.toml setup.py
+$(STAMPS)/install: $(STAMPS)/venv pyproject.toml setup.py scripts/nvcc.py
 	@$(SETUP) install $(VENV)
 	@touch $@
 

@@ -6,6 +6,7 @@ warnings into errors (the Makefile sets it; who has a newer compiler than ours m
 new warning); TINYCHAT_SANITIZE=1 builds with ASan and UBSan into build/sanitize/ and leaves the
 normal extension alone (see scripts/test_sanitized.sh); TINYCHAT_EMULATION=1 builds a second one
 beside it, the CUDA kernels compiled as host C++ (see csrc/cuda/common.cuh), which only tests use.
+Where there is a CUDA compiler, one for NVIDIA cards is built too; scripts/nvcc.py has its settings.
 """
 
 import os
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 if sys.version_info < (3, 10):  # noqa: UP036 (pip checks this too, `python setup.py` does not)
@@ -25,8 +27,12 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "scripts"))
+import nvcc as cuda  # noqa: E402
+
 SANITIZE = os.environ.get("TINYCHAT_SANITIZE") == "1"
 EMULATION = os.environ.get("TINYCHAT_EMULATION") == "1"
+WERROR = os.environ.get("TINYCHAT_WERROR") == "1"
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
 SANITIZERS = "-fsanitize=address,undefined"
 FREE_BYTES_NEEDED = 100 << 20
@@ -139,51 +145,107 @@ def sources_of_cpu(compiler: Compiler) -> dict[Path, list[str]]:
     return sources
 
 
-def sources_of_emulation(compiler: Compiler) -> dict[Path, list[str]]:
+def sources_of_cuda(architectures: list[int]) -> dict[Path, list[str]]:
+    """The files of the extension for cards; one of them can say what it was built for."""
+    folder = ROOT / "csrc" / "cuda"
+    own = {path: [] for path in sorted([*folder.glob("*.cu"), *folder.glob("*.cpp")])}
+    listed = r"\,".join(
+        str(10 * number) for number in architectures
+    )  # nvcc splits at a plain comma
+    return {**own, folder / "module.cpp": [f"-DTINYCHAT_ARCHITECTURES={listed}"]}
+
+
+def sources_of_emulation() -> dict[Path, list[str]]:
     """The files of the CUDA kernels as host C++."""
-    cuda = ROOT / "csrc" / "cuda"
-    paths = [*cuda.glob("*.cu"), *cuda.glob("*.cpp"), *(cuda / "emulation").glob("*.cpp")]
+    folder = ROOT / "csrc" / "cuda"
+    paths = [*folder.glob("*.cu"), folder / "bindings.cpp", *(folder / "emulation").glob("*.cpp")]
     # `#pragma unroll` means something to nvcc alone; clang would take a .cu file for CUDA.
     return {path: ["-Wno-unknown-pragmas", "-x", "c++"] for path in sorted(paths)}
 
 
-def ninja_file(
-    compiler: Compiler, sources: dict[Path, list[str]], objects: Path, target: Path
-) -> str:
-    """The text of build.ninja: one line per source and one for the link."""
+@dataclass(frozen=True)
+class Tools:
+    """What compiles the files of an extension, what links them, and how many files at a time; None
+    leaves that to ninja.
+    """
+
+    compile: list[str]
+    link: list[str]
+    at_once: int | None = None
+
+
+def host_flags() -> list[str]:
+    """What every file gets."""
+    flags = ["-fPIC", "-fvisibility=hidden", "-pthread", "-fno-math-errno", *WARNINGS]
+    if SANITIZE:
+        flags += ["-O1", "-g", "-fno-omit-frame-pointer", SANITIZERS]
+        flags += ["-fno-sanitize-recover=undefined"]
+    return flags + (["-Werror"] if WERROR else [])
+
+
+def includes() -> list[str]:
+    """Where the headers are: ours, Python's and pybind11's."""
     import pybind11
 
-    include = Path(sysconfig.get_path("include"))
-    if not (include / "Python.h").exists():
+    python = Path(sysconfig.get_path("include"))
+    if not (python / "Python.h").exists():
         sys.exit(
-            f"tinychat needs Python's headers and {include}/Python.h is missing; install them "
+            f"tinychat needs Python's headers and {python}/Python.h is missing; install them "
             "(`apt install python3-dev`)"
         )
-    flags = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread", "-fno-math-errno", *WARNINGS]
-    flags += (
-        ["-O1", "-g", "-fno-omit-frame-pointer", SANITIZERS] if SANITIZE else ["-O3", "-DNDEBUG"]
-    )
-    if SANITIZE:
-        flags.append("-fno-sanitize-recover=undefined")
-    if os.environ.get("TINYCHAT_WERROR") == "1":
-        flags.append("-Werror")
-    includes = [f"-I{ROOT / 'csrc'}", f"-isystem{include}", f"-isystem{pybind11.get_include()}"]
+    return [f"-I{ROOT / 'csrc'}", "-isystem", str(python), "-isystem", pybind11.get_include()]
+
+
+def host_tools(compiler: Compiler) -> Tools:
+    """The C++ compiler for everything."""
+    optimize = [] if SANITIZE else ["-O3", "-DNDEBUG"]
     link = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
     link += ["-pthread", *([SANITIZERS] if SANITIZE else [])]
+    return Tools(
+        [*compiler.command, "-std=c++17", *host_flags(), *optimize, *includes()],
+        [*compiler.command, *link],
+    )
+
+
+def cuda_tools(compiler: Compiler, nvcc: cuda.Nvcc, architectures: list[int]) -> Tools:
+    """nvcc for everything: it hands C++ to the compiler and knows where its own headers and its
+    runtime are, which is linked into the extension, so that a machine without CUDA can load it.
+    """
+    # `name` is a full path: nvcc looks beside itself for what is none.
+    name = shutil.which(compiler.command[0]) or compiler.command[0]
+    host = ["-ccbin", name, "-Xcompiler", ",".join([*compiler.command[1:], *host_flags()])]
+    own = ["-std=c++17", "-O3", "-DNDEBUG", *(["-Werror", "all-warnings"] if WERROR else [])]
+    # The compilations for several architectures are the larger part of a file; they run together.
+    cpus = os.cpu_count() or 1
+    threads = min(len(architectures), cpus)
+    own += [*cuda.gencode(architectures), "--threads", str(threads)]
+    # torch brings a CUDA runtime too: with no name of ours in sight, neither takes the other's.
+    link = ["-shared", "-cudart", "static", "-Xlinker", "--exclude-libs,ALL"]
+    return Tools(
+        [nvcc.path, *own, *host, *includes()],
+        [nvcc.path, *host[:2], *link, *cuda.gencode(architectures)],
+        at_once=-(-cpus // threads) + 1,
+    )
+
+
+def ninja_file(tools: Tools, sources: dict[Path, list[str]], objects: Path, target: Path) -> str:
+    """The text of build.ninja: one line per source and one for the link."""
 
     def quoted(words: list[str]) -> str:
         return shlex.join(words).replace("$", "$$")
 
+    pool = ["pool few", f"  depth = {tools.at_once}"] if tools.at_once else []
     lines = [
         "ninja_required_version = 1.5",
+        *pool,
         "rule compile",
-        f"  command = {quoted([*compiler.command, *flags, *includes])} $own -MMD -MF $out.d"
-        " -c $in -o $out",
+        f"  command = {quoted(tools.compile)} $own -MMD -MF $out.d -c $in -o $out",
         "  depfile = $out.d",
         "  deps = gcc",
         "  description = compile $in",
+        *(["  pool = few"] if pool else []),
         "rule link",
-        f"  command = {quoted(compiler.command)} $in {quoted(link)} -o $out",
+        f"  command = {quoted(tools.link[:1])} $in {quoted(tools.link[1:])} -o $out",
         "  description = link $out",
     ]
     built = []
@@ -195,10 +257,8 @@ def ninja_file(
     return "\n".join([*lines, f"default {escape(target)}", ""])
 
 
-# Of each extension: what it is made of, and the folder of its objects below that of the build.
-MODULES = {"tinychat.kernels._cpu": (sources_of_cpu, ".")}
-if EMULATION:
-    MODULES["tinychat.kernels._cuda_emulated"] = (sources_of_emulation, "cuda_emulated")
+CPU, CUDA, EMULATED = (f"tinychat.kernels.{name}" for name in ("_cpu", "_cuda", "_cuda_emulated"))
+MODULES = [CPU, CUDA, *([EMULATED] if EMULATION else [])]
 
 
 class BuildNative(build_ext):
@@ -212,10 +272,32 @@ class BuildNative(build_ext):
             self.build_lib = str(ROOT / "build" / "sanitize")
             self.inplace = False
 
+    def run(self) -> None:
+        self.compiler_found = Compiler()
+        try:
+            if SANITIZE:
+                raise cuda.LeftOut("sanitizers do not see it")
+            self.cuda = cuda.choose(for_this_machine=bool(self.inplace or self.editable_mode))
+        except cuda.LeftOut as reason:
+            print(f"tinychat: the extension is built without CUDA: {reason}")
+            self.extensions = [ext for ext in self.extensions if ext.name != CUDA]
+        super().run()
+
+    def parts(self, name: str) -> tuple[Tools, dict[Path, list[str]]]:
+        """What an extension is made with, and of."""
+        compiler = self.compiler_found
+        if name == CPU:
+            return host_tools(compiler), sources_of_cpu(compiler)
+        if name == EMULATED:
+            return host_tools(compiler), sources_of_emulation()
+        nvcc, architectures = self.cuda
+        print(f"tinychat: {nvcc.name()} builds for {', '.join(map(str, architectures))}")
+        return cuda_tools(compiler, nvcc, architectures), sources_of_cuda(architectures)
+
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
-        sources_of, folder_of_objects = MODULES[ext.name]
-        objects = Path(self.build_temp, folder_of_objects).resolve()
+        folder = "." if ext.name == CPU else ext.name.rpartition("._")[2]
+        objects = Path(self.build_temp, folder).resolve()
         for folder in (objects, target.parent):
             folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(objects).free < FREE_BYTES_NEEDED:
@@ -224,14 +306,16 @@ class BuildNative(build_ext):
                 "make room and try again"
             )
         rules = objects / "build.ninja"
-        compiler = Compiler()
-        text = ninja_file(compiler, sources_of(compiler), objects, target)
+        text = ninja_file(*self.parts(ext.name), objects, target)
         if not rules.exists() or rules.read_text() != text:
             rules.write_text(text)
         done = subprocess.run([find_ninja(), "-f", str(rules)], cwd=objects, check=False)
         if done.returncode != 0:
+            what, way_out = "native extension", ""
+            if ext.name == CUDA:
+                what, way_out = "extension for CUDA", "; TINYCHAT_CUDA=0 builds without it"
             sys.exit(
-                "tinychat's native extension did not build; the compiler's own message is above"
+                f"tinychat's {what} did not build; the compiler's own message is above{way_out}"
             )
 
 

@@ -2,7 +2,7 @@
 
 Usage: python scripts/compile_cuda.py [--nvcc PATH] [--architectures 75,90] [--jobs N] [files]
     files            .cu files instead of all of csrc/cuda; those need no budget
-    --nvcc           the compiler; by default $NVCC, nvcc on PATH, or CUDA's usual folder
+    --nvcc           the compiler; by default the one that setup.py takes (see scripts/nvcc.py)
     --architectures  some instead of all that this project builds for
     --jobs           files that are compiled at a time; by default one for each processor
 
@@ -16,17 +16,17 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from nvcc import ARCHITECTURES, Nvcc
+
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
-ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 120)
 HOST_WARNINGS = "-Wall,-Wextra,-Wshadow,-Werror"
 
 
@@ -60,22 +60,6 @@ class Usage:
     registers: int
     shared: int
     spilled: int
-
-
-def find_nvcc(chosen: str | None) -> str | None:
-    """The compiler asked for, or the first one found."""
-    usual = "/usr/local/cuda/bin/nvcc"
-    candidates = [chosen] if chosen else [os.environ.get("NVCC"), "nvcc", usual]
-    return next((path for name in candidates if name and (path := shutil.which(name))), None)
-
-
-def known_architectures(nvcc: str, wanted: Iterable[int] = ARCHITECTURES) -> list[int]:
-    """Those that this nvcc compiles for."""
-    listed = subprocess.run(
-        [nvcc, "--list-gpu-code"], capture_output=True, text=True, check=True
-    ).stdout
-    known = {int(number) for number in re.findall(r"\bsm_(\d+)\b", listed)}
-    return [number for number in wanted if number in known]
 
 
 def compile_file(nvcc: str, source: Path, architectures: list[int]) -> str:
@@ -157,14 +141,17 @@ def main() -> None:
     parser.add_argument("--architectures", default=",".join(map(str, ARCHITECTURES)))
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    nvcc = find_nvcc(options.nvcc)
+    nvcc = Nvcc.find(options.nvcc)
     if nvcc is None:
         print("skipped: no nvcc on this machine")
         return
-    architectures = known_architectures(nvcc, map(int, options.architectures.split(",")))
+    wanted = map(int, options.architectures.split(","))
+    architectures = [number for number in wanted if number in nvcc.known]
     sources = options.files or sorted((CSRC / "cuda").glob("*.cu"))
     with ThreadPoolExecutor(options.jobs) as pool:
-        texts = list(pool.map(lambda source: compile_file(nvcc, source, architectures), sources))
+        texts = list(
+            pool.map(lambda source: compile_file(nvcc.path, source, architectures), sources)
+        )
     usages = [use for text in texts for use in read_usage(text)]
     print("\n".join(table(usages)))
     # A kernel with many variants is told of once.

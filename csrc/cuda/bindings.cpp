@@ -23,7 +23,7 @@ void check(const Status& status) {
   if (!status.error.empty()) throw LaunchError(status.error);
 }
 
-void register_ops(py::module_& module) {
+py::class_<Queue> register_ops(py::module_& module) {
   const py::call_guard<py::gil_scoped_release> no_gil;
 
   py::register_local_exception_translator([](std::exception_ptr error) {
@@ -156,6 +156,8 @@ void register_ops(py::module_& module) {
       },
       "x"_a, "norm"_a, "norm_weight"_a, "norm_bias"_a, "eps"_a, "order"_a, "weight"_a, "layout"_a,
       "bias"_a, "out"_a, "tokens"_a, "gated"_a, "gate"_a, "add"_a, no_gil);
+
+  return queue;
 }
 
 }  // namespace tinychat::cuda

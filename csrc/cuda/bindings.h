@@ -10,6 +10,7 @@ namespace tinychat::cuda {
 // Throws what Python sees as a KernelError where something went wrong.
 void check(const Status& status);
 
-void register_ops(pybind11::module_& module);
+// Returns the class for what a module adds to it.
+pybind11::class_<Queue> register_ops(pybind11::module_& module);
 
 }  // namespace tinychat::cuda

@@ -3,6 +3,9 @@
 //
 // All launches of a queue that allows it are programmatic, which puts one duty on every kernel:
 // pdl_wait() before it reads what an earlier launch wrote, and before it writes anything.
+//
+// Every kernel prefers all of an SM's memory as shared. SMs that go from one split between shared
+// memory and L1 to another have to run empty first: about 4 us a launch in a graph, others measured.
 #pragma once
 
 #include <cstddef>
@@ -33,6 +36,9 @@ template <class... Params>
 Status launch(const Queue& queue, const LaunchShape& shape, void (*kernel)(Params...),
               typename Identity<Params>::type... args) noexcept {
 #ifdef __CUDACC__
+  // The function's attribute: that of a launch is newer than some drivers, which refuse it.
+  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                           cudaSharedmemCarveoutMaxShared);
   cudaLaunchAttribute overlap = {};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
@@ -43,7 +49,7 @@ Status launch(const Queue& queue, const LaunchShape& shape, void (*kernel)(Param
   config.stream = static_cast<cudaStream_t>(queue.stream);
   config.attrs = &overlap;
   config.numAttrs = queue.programmatic ? 1 : 0;
-  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, args...);
+  if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, args...);
   if (error == cudaSuccess) return {};
   cudaGetLastError();  // so that the next launch does not report it again
   return {std::string("kernel ") + shape.name + ": " + cudaGetErrorString(error)};

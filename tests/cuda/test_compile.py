@@ -1,4 +1,4 @@
-"""scripts/compile_cuda.py: every kernel compiles for every architecture and keeps to its budget."""
+"""The kernels compile for every architecture and keep to their budgets; what that makes loads."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from tests.building import build, copy_build, load_script
 from tests.conftest import REPOSITORY
-from tests.cuda.emulated import HERE
+from tests.cuda.emulated import CSRC, HERE
+from tinychat.errors import KernelError
 
 SCRIPT = REPOSITORY / "scripts" / "compile_cuda.py"
 SPILLING = """
@@ -30,20 +34,43 @@ __global__ void __launch_bounds__(1024) spilling_kernel(float* x) {
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("compile_cuda", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["compile_cuda"] = module  # where its dataclasses look for themselves
-    spec.loader.exec_module(module)
-    return module
+    return load_script("compile_cuda")
 
 
-@pytest.fixture
-def nvcc(script: ModuleType) -> str:
-    found = script.find_nvcc(None)
+@pytest.fixture(scope="module")
+def nvcc(script: ModuleType) -> Any:
+    found = script.Nvcc.find()
     if found is None:
         pytest.skip("no nvcc on this machine")
     return found
+
+
+@dataclass(frozen=True)
+class Built:
+    """The extension for cards, for every architecture, and what ptxas said of it."""
+
+    module: ModuleType
+    log: str
+
+
+@pytest.fixture(scope="module")
+def built(nvcc: Any, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """As setup.py builds it, from a copy of what that reads, so that nothing is up to date."""
+    tree = tmp_path_factory.mktemp("tree")
+    copy_build(tree)
+    shutil.copytree(CSRC / "cuda", tree / "csrc" / "cuda")
+    for header in CSRC.glob("*.h"):
+        shutil.copy(header, tree / "csrc")
+    done = build(
+        tree, TINYCHAT_CUDA_ARCHS="all", TINYCHAT_WERROR="1", NVCC_APPEND_FLAGS="-Xptxas -v"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (tree / "tinychat" / "kernels").glob("_cuda.*")
+    spec = importlib.util.spec_from_file_location("tinychat.kernels._cuda", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return Built(module, done.stdout)
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -52,34 +79,58 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_kernel_compiles_within_its_budget(nvcc: str, script: ModuleType) -> None:
-    done = run("--nvcc", nvcc)
-    assert done.returncode == 0, done.stderr
-    for kernel in script.BUDGETS:
-        assert kernel in done.stdout
-    for number in script.known_architectures(nvcc):
-        assert f"sm_{number}" in done.stdout
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_kernel_compiles_within_its_budget(
+    built: Built, nvcc: Any, script: ModuleType
+) -> None:
+    usages = list(script.read_usage(built.log))
+    expected = {(kernel, f"sm_{number}") for kernel in script.BUDGETS for number in nvcc.all()}
+    assert {(use.kernel, use.architecture) for use in usages} == expected
+    assert not list(script.complaints(usages, script.BUDGETS, every=True))
 
 
-def test_the_test_kernels_compile_too(nvcc: str) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_module_says_what_it_was_built_for(built: Built, nvcc: Any) -> None:
+    assert built.module.architectures() == [10 * number for number in nvcc.all()]
+    assert built.module.ptx() == 10 * nvcc.all()[-1]
+    assert built.module.runtime_version() == nvcc.version
+    queue = built.module.Queue(stream=0, arch=900, programmatic=True)
+    assert (queue.arch, queue.programmatic) == (900, True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_module_loads_where_there_is_no_card(built: Built) -> None:
+    if built.module.cards():
+        pytest.skip("there is a card")
+    assert built.module.driver_version() == (0, 0) or built.module.driver_version() >= (11, 0)
+    assert "driver" in built.module.why_not() or "device" in built.module.why_not()
+    queue = built.module.Queue(stream=0, arch=900, programmatic=True)
+    with pytest.raises(KernelError, match="kernel norm: "):
+        queue.norm(0, built.module.NormKind.rms, 0, 0, 1e-5, 0, 1, 64)
+
+
+def test_the_test_kernels_compile_too(nvcc: Any) -> None:
     # One architecture of each kind: what tells 80 and 86 apart are sizes.
     measured = REPOSITORY / "scripts" / "gpu_check" / "ceilings.cu"
     files = (HERE / "wrappers.cu", HERE / "planted.cu", measured)
-    done = run("--nvcc", nvcc, "--architectures", "75,80,90", *files)
+    done = run("--nvcc", nvcc.path, "--architectures", "75,80,90", *files)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_spill_is_an_error(nvcc: str, tmp_path: Path) -> None:
+def test_a_spill_is_an_error(nvcc: Any, tmp_path: Path) -> None:
     (tmp_path / "spilling.cu").write_text(SPILLING, encoding="ascii")
-    done = run("--nvcc", nvcc, "--architectures", "80", tmp_path / "spilling.cu")
+    done = run("--nvcc", nvcc.path, "--architectures", "80", tmp_path / "spilling.cu")
     assert done.returncode == 1
     assert "error: spilling_kernel on sm_80 spills " in done.stderr
 
 
-def test_a_warning_is_an_error(nvcc: str, tmp_path: Path) -> None:
+def test_a_warning_is_an_error(nvcc: Any, tmp_path: Path) -> None:
     source = "__global__ void unused_kernel(int* x) { int unused; *x = 1; }\n"
     (tmp_path / "warning.cu").write_text(source, encoding="ascii")
-    done = run("--nvcc", nvcc, "--architectures", "80", tmp_path / "warning.cu")
+    done = run("--nvcc", nvcc.path, "--architectures", "80", tmp_path / "warning.cu")
     assert done.returncode == 1
     assert "does not compile" in done.stderr
 
