@@ -47,6 +47,8 @@ BUDGETS = {
     "embedding_kernel": Budget(registers=32),
     "gemv_kernel": Budget(registers=128),  # two blocks of 256 a SM, with 64 KB on their way
     "norm_kernel": Budget(registers=64),
+    "refine_choose_kernel": Budget(registers=64),  # 1024 threads
+    "refine_kernel": Budget(registers=128),  # as gemv
     "rope_append_kernel": Budget(registers=64),
 }
 

@@ -3,9 +3,9 @@
 //
 //   x [T, C] float32, gated [T, 2 C]; scale [C] or none; out [T, C]
 //
-// Both are act(x) times factors that lie somewhere: one kernel. A thread makes four columns that lie
-// side by side (one, where rows do not divide into fours); block (t, b) of 256 threads makes the
-// b-th 1024 (or 256) columns of row t.
+// Both are act(x) times factors that lie somewhere: one kernel. A thread makes four columns that
+// lie side by side (one, where rows do not divide into fours); block (t, b) of 256 threads makes
+// the b-th 1024 (or 256) columns of row t.
 //
 // Bound: 8 bytes an element from memory, gated 12. A product that has a gate applies it by itself
 // (gemv.cu), so this is for what torch multiplies and for AWQ's scales. Not yet run on a card.

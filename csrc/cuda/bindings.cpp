@@ -157,6 +157,18 @@ py::class_<Queue> register_ops(py::module_& module) {
       "x"_a, "norm"_a, "norm_weight"_a, "norm_bias"_a, "eps"_a, "order"_a, "weight"_a, "layout"_a,
       "bias"_a, "out"_a, "tokens"_a, "gated"_a, "gate"_a, "add"_a, no_gil);
 
+  // --- refine ---
+  queue.def(
+      "refine",
+      [](const Queue& q, Address logits, Address x, Address weight, const Tc16& layout, int tokens,
+         int tiles, Address keys, Address chosen, Address arrived) {
+        check(refine(q,
+                     {at<float>(logits), at<const float>(x), at<const std::uint8_t>(weight), layout,
+                      tokens, tiles, at<unsigned>(keys), at<int>(chosen), at<unsigned>(arrived)}));
+      },
+      "logits"_a, "x"_a, "weight"_a, "layout"_a, "tokens"_a, "tiles"_a, "keys"_a, "chosen"_a,
+      "arrived"_a, no_gil);
+
   return queue;
 }
 

@@ -99,4 +99,20 @@ struct GemvArgs {
 };
 Status gemv(const Queue& queue, const GemvArgs& args);
 
+// A second product where it can matter: Ops.refine. Where all tiles are refined, the workspaces are
+// not used.
+inline constexpr int kRefineOutputs = 1 << 18;
+struct RefineArgs {
+  float* logits;   // [tokens, N], changed in place
+  const float* x;  // [tokens, K]
+  const std::uint8_t* weight;
+  Tc16 layout;        // of the weight [N, K]; N at most kRefineOutputs
+  int tokens;         // 0 to kGemvTokens
+  int tiles;          // of 16 outputs, refined in each row; at least 1
+  unsigned* keys;     // [tokens, ceil(N / 16)]; what it holds does not matter
+  int* chosen;        // [tokens, tiles]; what it holds does not matter
+  unsigned* arrived;  // [tokens], zero before the first launch and after each
+};
+Status refine(const Queue& queue, const RefineArgs& args);
+
 }  // namespace tinychat::cuda

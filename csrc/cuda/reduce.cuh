@@ -7,7 +7,8 @@
 namespace tinychat::cuda {
 
 // The sum over all lanes, the same bits in each.
-__device__ __forceinline__ float warp_sum(float value) {
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
 #pragma unroll
   for (int bit = kWarpLanes / 2; bit > 0; bit /= 2) {
     value += __shfl_xor_sync(kAllLanes, value, bit);
@@ -26,14 +27,14 @@ __device__ __forceinline__ T warp_max(T value) {
   return value;
 }
 
-// The sum over all threads, the same bits in each. `scratch` is shared memory, one float for each
-// of the kWarps warps; it may be used again after the next barrier.
-template <int kWarps>
-__device__ __forceinline__ float block_sum(float value, float* scratch) {
+// The sum over all threads, the same bits in each. `scratch` is shared memory, one number for
+// each of the kWarps warps; it may be used again after the next barrier.
+template <int kWarps, class T>
+__device__ __forceinline__ T block_sum(T value, T* scratch) {
   value = warp_sum(value);
   if (lane_index() == 0) scratch[warp_index()] = value;
   __syncthreads();
-  return warp_sum(lane_index() < kWarps ? scratch[lane_index()] : 0.0f);
+  return warp_sum(lane_index() < kWarps ? scratch[lane_index()] : T{});
 }
 
 // True in the threads of that block alone which is the last of `blocks` to call, and which sees

@@ -131,6 +131,20 @@ class Queue:
         add: bool,
     ) -> None: ...
 
+    # --- refine ---
+    def refine(
+        self,
+        logits: int,
+        x: int,
+        weight: int,
+        layout: Tc16,
+        tokens: int,
+        tiles: int,
+        keys: int,
+        chosen: int,
+        arrived: int,
+    ) -> None: ...
+
 class Stream:
     """An emulated card; csrc/cuda/emulation/settings.h says what is chosen."""
 
