@@ -30,7 +30,7 @@ struct ItemShape {
   static constexpr int kWords = kInputs * kBits * kTileRows / (32 * kWarpLanes);  // of a lane
   static constexpr int kRegisters = kWords + 2 * kGroups;
   // How many a lane may have on their way, of as many tiles at a time.
-  static constexpr int depth(int tiles) {
+  TINYCHAT_BOTH_SIDES static constexpr int depth(int tiles) {
     const int fit = kRingRegisters / (tiles * kRegisters);
     return fit > 1 ? fit : 1;
   }

@@ -334,7 +334,29 @@ class CudaOps(Ops):
     def refine(self, logits: Tensor, x: Tensor, weight: PackedWeight, tiles: int) -> None:
         checks.refine(logits, x, weight, tiles, self.device.type)
         layout = self._layout(weight, "refine")
-        raise NotImplementedError(layout)
+        all_tiles = -(-logits.shape[1] // TILE_OUTPUTS)
+        tiles = min(tiles, all_tiles)
+        keys, chosen, arrived = self._workspace(
+            "refine", all_tiles, tiles, make=lambda: self._for_choosing(all_tiles, tiles)
+        )
+        for begin in range(0, len(x), FEW_TOKENS):
+            some = slice(begin, begin + FEW_TOKENS)
+            self._device.queue().refine(
+                logits[some].data_ptr(),
+                x[some].data_ptr(),
+                weight.data.data_ptr(),
+                layout,
+                len(x[some]),
+                tiles,
+                keys.data_ptr(),
+                chosen.data_ptr(),
+                arrived.data_ptr(),
+            )
+
+    def _for_choosing(self, all_tiles: int, tiles: int) -> tuple[Tensor, ...]:
+        """The maxima of tiles, those that are chosen, and the count of blocks that are done."""
+        sizes = (FEW_TOKENS * all_tiles, FEW_TOKENS * tiles, FEW_TOKENS)
+        return tuple(torch.zeros(n, dtype=torch.int32, device=self.device) for n in sizes)
 
     # --- sample
 
