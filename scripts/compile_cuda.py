@@ -50,6 +50,7 @@ BUDGETS = {
     "refine_choose_kernel": Budget(registers=64),  # 1024 threads
     "refine_kernel": Budget(registers=128),  # as gemv
     "rope_append_kernel": Budget(registers=64),
+    "sample_kernel": Budget(registers=64),
 }
 
 

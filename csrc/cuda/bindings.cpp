@@ -169,6 +169,26 @@ py::class_<Queue> register_ops(py::module_& module) {
       "logits"_a, "x"_a, "weight"_a, "layout"_a, "tokens"_a, "tiles"_a, "keys"_a, "chosen"_a,
       "arrived"_a, no_gil);
 
+  // --- sample ---
+  py::class_<Draws>(module, "Draws", py::module_local())
+      .def(py::init([](Address uniforms, int uniform_count, Address drawn, Address ring,
+                       int ring_count) {
+             return Draws{at<const double>(uniforms), uniform_count, at<std::int32_t>(drawn),
+                          at<std::int32_t>(ring), ring_count};
+           }),
+           "uniforms"_a, "uniform_count"_a, "drawn"_a, "ring"_a, "ring_count"_a);
+  module.def("sample_workspace", &sample_workspace, "vocabulary"_a);
+  queue.def(
+      "sample",
+      [](const Queue& q, Address logits, int vocabulary, Address rule, const Draws& draws,
+         Address seen, Address token, Address position, Address workspace) {
+        check(sample(q, {at<const float>(logits), vocabulary, at<const SampleRule>(rule), draws,
+                         at<std::uint8_t>(seen), at<std::int32_t>(token),
+                         at<std::int32_t>(position), at<void>(workspace)}));
+      },
+      "logits"_a, "vocabulary"_a, "rule"_a, "draws"_a, "seen"_a, "token"_a, "position"_a,
+      "workspace"_a, no_gil);
+
   return queue;
 }
 

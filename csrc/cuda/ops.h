@@ -2,6 +2,7 @@
 // memory of the card; shapes, dtypes and contiguity are checked in Python.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "cuda/queue.h"
@@ -114,5 +115,40 @@ struct RefineArgs {
   unsigned* arrived;  // [tokens], zero before the first launch and after each
 };
 Status refine(const Queue& queue, const RefineArgs& args);
+
+// How the next token is chosen, as it lies on the card: 20 bytes.
+struct SampleRule {
+  float temperature;         // 0: the largest
+  float top_p;               // 1 for off
+  float min_p;               // 0 for off
+  float repetition_penalty;  // 1 for off
+  std::int32_t top_k;        // 0 for off; at most 2^31 - 1
+};
+static_assert(sizeof(SampleRule) == 20);
+
+// One draw after the other: the first takes uniforms[0] and leaves its token in ring[0]; both begin
+// anew behind their last.
+struct Draws {
+  const double* uniforms;  // [uniform_count], 0 <= u < 1
+  int uniform_count;
+  std::int32_t* drawn;  // [1]: how many there were; counted once the ring's token can be seen
+  std::int32_t* ring;   // [ring_count], in memory that the host sees
+  int ring_count;
+};
+
+// Draws a token: Ops.sample.
+inline constexpr int kMostSampled = 1 << 18;
+struct SampleArgs {
+  const float* logits;     // [vocabulary], not changed
+  int vocabulary;          // 1 to kMostSampled
+  const SampleRule* rule;  // [1]
+  Draws draws;
+  std::uint8_t* seen;   // [vocabulary], not 0 for what is penalized, as the new token is; or null
+  std::int32_t* token;  // [1], out
+  std::int32_t* position;  // [1], incremented; or null
+  void* workspace;         // at a multiple of 16, zero before the first launch
+};
+std::size_t sample_workspace(int vocabulary);  // bytes
+Status sample(const Queue& queue, const SampleArgs& args);
 
 }  // namespace tinychat::cuda

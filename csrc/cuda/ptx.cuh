@@ -138,6 +138,10 @@ __device__ __forceinline__ unsigned fetch_add_acq_rel(unsigned* counter, unsigne
   return before;
 }
 
+// What this thread wrote before is seen, by the host too, before what it writes after:
+// fence.acq_rel.sys.
+__device__ __forceinline__ void fence_system() { asm volatile("fence.acq_rel.sys;" ::: "memory"); }
+
 // --- programmatic dependent launch; neither does anything below sm_90
 
 // Waits until the launches before this one have ended and what they wrote is seen:

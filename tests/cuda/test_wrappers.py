@@ -121,6 +121,20 @@ def test_the_last_block_combines(library: Library, schedule: Schedule, coresiden
         assert int(counter) == 0
 
 
+def test_fence_system(library: Library) -> None:
+    """Both are written; the order shows only on a card that the host watches."""
+    data, flag = torch.zeros(1, dtype=torch.int32), torch.zeros(1, dtype=torch.int32)
+    library.run("fence", Schedule(), data, flag)
+    assert (int(data), int(flag)) == (1, 1)
+
+
+def test_bits_and_wide_additions(library: Library, schedule: Schedule) -> None:
+    counter, values, out = torch.ones(1, dtype=torch.int64), torch.randn(32), torch.zeros(32)
+    library.run("bits", schedule, counter, values, out)
+    assert int(counter) == 1 + 32 * (2**32 - 1)
+    assert torch.equal(out, -values)
+
+
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_target_arch(library: Library, arch: int) -> None:
     out = torch.zeros(1, dtype=torch.int32)

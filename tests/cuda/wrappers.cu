@@ -139,6 +139,20 @@ __global__ void half2_kernel(const __half2* a, const __half2* b, const __half2* 
   out[3 * n + i] = __hfma2(a[i], b[i], c[i]);
 }
 
+// What one thread writes before a fence and after it.
+__global__ void fence_kernel(int* data, int* flag) {
+  *data = 1;
+  fence_system();
+  *flag = 1;
+}
+
+// counter [1] += 2^32 - 1 by each of 32 threads; out [32] = -from, by its bits.
+__global__ void bits_kernel(unsigned long long* counter, const float* from, float* out) {
+  constexpr unsigned long long kStep = 0xffffffffull;
+  atomicAdd(counter, kStep);
+  out[threadIdx.x] = __uint_as_float(__float_as_uint(from[threadIdx.x]) ^ 0x80000000u);
+}
+
 __global__ void arch_kernel(int* out) { *out = target_arch(); }
 
 __global__ void shared_kernel(float* out) {
@@ -226,6 +240,15 @@ EXPORTED const char* half2_arithmetic(const Queue* q, const void* a, const void*
   return message(launch(*q, {"half2", blocks_for(n), kMany}, half2_kernel,
                         static_cast<const __half2*>(a), static_cast<const __half2*>(b),
                         static_cast<const __half2*>(c), static_cast<__half2*>(out), n));
+}
+
+EXPORTED const char* fence(const Queue* q, int* data, int* flag) {
+  return message(launch(*q, {"fence", 1, 1}, fence_kernel, data, flag));
+}
+
+EXPORTED const char* bits(const Queue* q, unsigned long long* counter, const float* from,
+                          float* out) {
+  return message(launch(*q, {"bits", 1, 32}, bits_kernel, counter, from, out));
 }
 
 EXPORTED const char* arch(const Queue* q, int* out) {

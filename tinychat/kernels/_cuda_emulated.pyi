@@ -53,6 +53,16 @@ class Cache:
 
     def __init__(self, keys: int, values: int, dtype: DType, capacity: int) -> None: ...
 
+class Draws:
+    """Draws that follow each other: their uniform numbers, their count, where tokens are left."""
+
+    def __init__(
+        self, uniforms: int, uniform_count: int, drawn: int, ring: int, ring_count: int
+    ) -> None: ...
+
+def sample_workspace(vocabulary: int) -> int:
+    """Bytes."""
+
 class Queue:
     """Where launches go; the ops are its methods."""
 
@@ -143,6 +153,19 @@ class Queue:
         keys: int,
         chosen: int,
         arrived: int,
+    ) -> None: ...
+
+    # --- sample ---
+    def sample(
+        self,
+        logits: int,
+        vocabulary: int,
+        rule: int,
+        draws: Draws,
+        seen: int,
+        token: int,
+        position: int,
+        workspace: int,
     ) -> None: ...
 
 class Stream:

@@ -126,6 +126,19 @@ inline std::uint32_t __ballot_sync(std::uint32_t mask, bool vote,
 // Threads change only where they wait, so plain additions are atomic and memory is in order.
 inline int atomicAdd(int* to, int by) { return std::exchange(*to, *to + by); }
 inline unsigned atomicAdd(unsigned* to, unsigned by) { return std::exchange(*to, *to + by); }
+inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long by) {
+  return std::exchange(*to, *to + by);
+}
 inline void __threadfence() {}
 
+inline unsigned __float_as_uint(float value) {
+  unsigned bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+inline float __uint_as_float(unsigned bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }

@@ -180,6 +180,8 @@ inline void prefetch_l2(const void*) {}
 
 inline unsigned fetch_add_acq_rel(unsigned* counter, unsigned by) { return atomicAdd(counter, by); }
 
+inline void fence_system() {}
+
 // --- programmatic dependent launch
 
 inline void pdl_wait() {
