@@ -36,6 +36,8 @@ class CudaDraws:
         self._drawn, self._seen = zeros(1, torch.int32), zeros(vocabulary, torch.uint8)
         self._ring = device.shared(RING)
         self._workspace = zeros(device.native.sample_workspace(vocabulary), torch.uint8)
+        state = (self._uniforms.data_ptr(), UNIFORMS, self._drawn.data_ptr())
+        self._state = device.native.Draws(*state, self._ring.data_ptr(), RING)
         self._uniform: Callable[[], float] = float
         self._provided, self._asked = 0, 0
 
@@ -64,14 +66,10 @@ class CudaDraws:
             logits.data_ptr(),
             self._vocabulary,
             self._rule.data_ptr(),
-            self._uniforms.data_ptr(),
-            UNIFORMS,
-            self._drawn.data_ptr(),
+            self._state,
             self._seen.data_ptr(),
             self.token.data_ptr(),
             self.position.data_ptr(),
-            self._ring.data_ptr(),
-            RING,
             self._workspace.data_ptr(),
         )
 
