@@ -5,7 +5,7 @@
 // pdl_wait() before it reads what an earlier launch wrote, and before it writes anything.
 //
 // Every kernel prefers all of an SM's memory as shared. SMs that go from one split between shared
-// memory and L1 to another have to run empty first: about 4 us a launch in a graph, others measured.
+// memory and L1 to another have to run empty first: some 4 us a launch in a graph, others found.
 #pragma once
 
 #include <cstddef>

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tinychat
+from tests.fake_cards import Machine, card
 from tinychat.cli.main import main
 
 
@@ -88,3 +89,13 @@ def test_a_context_that_does_not_fit_is_a_finding(
     monkeypatch.setattr("tinychat.memory.available_bytes", lambda: 1 << 20)
     found = facts(capsys, model)
     assert found["fits"] is False and "1 MB are free" in str(found["problem"])
+
+
+def test_the_card_or_why_there_is_none(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = Machine(monkeypatch)
+    cuda.has(card())
+    assert str(facts(capsys, model)["cuda"]).startswith("NVIDIA H200, sm_90, 153600 MB, 4917 GB/s")
+    cuda.has_no_extension(driver=False)
+    assert str(facts(capsys, model)["cuda"]).startswith("no: tinychat was built without CUDA")

@@ -6,9 +6,10 @@ import argparse
 import json
 import os
 import platform
+from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tinychat
 from tinychat import machine
@@ -17,6 +18,9 @@ from tinychat.cli.paths import state_folder
 from tinychat.cli.terminal import Terminal
 from tinychat.errors import TinyChatError
 
+if TYPE_CHECKING:
+    from tinychat.kernels.cards import Card
+
 EXAMPLE = """
 tinychat doctor
 tinychat doctor --json
@@ -24,7 +28,7 @@ tinychat doctor --json
 
 DESCRIPTION = """\
 Show what this machine has and what tinychat will use of it: instruction sets, threads, memory,
-packages. The exit code
+NVIDIA cards, packages. The exit code
 is 0 if a model can run, 1 if not."""
 
 # What the kernels could make use of, as /proc/cpuinfo spells it.
@@ -83,7 +87,7 @@ def examine() -> dict[str, Any]:
         "memory_mb": machine.total_memory_mb(),
         "available_mb": _available_memory(),
         "packages": packages,
-        "cuda": "not in this version",
+        "cuda": _cuda(),
         "state_folder": _state_folder(),
         "usable": chosen is not None and not missing,
     }
@@ -101,7 +105,7 @@ def report(findings: dict[str, Any]) -> list[str]:
         *(_line("", f"not {name}: {reason}") for name, reason in refused.items()),
         _line("threads", f"{findings['threads']} of {findings['logical_cpus']} logical CPUs"),
         _line("memory", f"{findings['available_mb']} MB free of {findings['memory_mb']} MB"),
-        _line("CUDA", findings["cuda"]),
+        *_cuda_lines(findings["cuda"]),
     ]
     for name, installed in findings["packages"].items():
         how = OPTIONAL.get(name, f"needed: pip install {name}")
@@ -123,6 +127,53 @@ def _isas() -> tuple[dict[str, str], str | None]:
         return cpu_isas(), None
     except ImportError as error:
         return {}, f"the native extension does not load ({error})"
+
+
+def _cuda() -> dict[str, Any]:
+    """The extension for cards, the driver, the cards, and what is wrong with any of them."""
+    found: dict[str, Any] = {"built": None, "driver": None, "problem": None, "cards": []}
+    try:
+        from tinychat.kernels import cards
+
+        build = cards.built()
+        found["built"] = build and {**asdict(build), "text": str(build)}
+        found["driver"] = cards.driver()
+        found["problem"] = cards.why_not() or None
+        found["cards"] = [_card(card) for card in cards.cards()]
+    except (ImportError, TinyChatError) as error:
+        found["problem"] = str(error)
+    return found
+
+
+def _card(card: Card) -> dict[str, Any]:
+    from tinychat.kernels import cards
+
+    problem = cards.why_not(card.index) or None
+    found = {**asdict(card), "text": str(card), "problem": problem, "attention": [], "hints": []}
+    if problem is None:
+        try:
+            found["attention"] = cards.prefill_attention(card.index)
+            found["hints"] = cards.hints(card, found["attention"])
+        except RuntimeError as error:  # a card that is full or broken, in torch's words
+            found["problem"] = str(error).splitlines()[0]
+    return found
+
+
+def _cuda_lines(found: dict[str, Any]) -> list[str]:
+    build, cards = found["built"], found["cards"]
+    lines = [_line("CUDA", f"built for {build['text']}" if build else f"no: {found['problem']}")]
+    if build and found["driver"]:
+        lines.append(_line("", f"the driver runs CUDA up to {found['driver']}"))
+    if build and found["problem"] and not cards:
+        lines.append(_line("", f"not used: {found['problem']}"))
+    for card in cards:
+        lines.append(_line(f"card {card['index']}", card["text"]))
+        if card["problem"]:
+            lines.append(_line("", f"not used: {card['problem']}"))
+        if card["attention"]:
+            lines.append(_line("", f"attention to prompts, by torch: {card['attention'][0]}"))
+        lines += [_line("", f"faster: {hint}") for hint in card["hints"]]
+    return lines
 
 
 def _version(package: str) -> str | None:

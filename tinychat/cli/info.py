@@ -109,6 +109,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
         "runs_as": running_form(config, arguments.weights),
         "kernels": ops.name,
         "threads": ops.threads,
+        "cuda": _card(),
         "context": context,
         "weights_mb": round(weights / 2**20, 1),
         "packed_copy_mb": None if copy is None else round(copy / 2**20, 1),
@@ -118,6 +119,17 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
         "fits": problem is None,
         "problem": problem,
     }
+
+
+def _card() -> str:
+    """The card that can be used, or why none can."""
+    from tinychat.kernels import cards
+
+    try:
+        reason = cards.why_not()
+        return f"no: {reason}" if reason else str(cards.choose())
+    except TinyChatError as error:
+        return f"no: {error}"
 
 
 def stored_form(config: ModelConfig) -> str:
