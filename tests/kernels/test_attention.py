@@ -25,6 +25,9 @@ from tinychat.kernels.rows import from_rows, to_rows
 # Float32 sums of a few hundred terms, and an exp good to 2e-7 on scores of some units.
 TOLERANCE = 2e-6
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+# Of a card's chunks: there torch attends, with queries and weights in float16, which has 11 bits.
+HALF_TOLERANCE = 2e-3
+FEW_TOKENS_ON_CARD = 8  # up to so many are no chunk
 SPARE = 5  # positions of the cache beyond the last that is written
 
 
@@ -88,6 +91,22 @@ CASES = (
     Case(17, 8, 1, 64, start=10, alibi=True),
     Case(130, 4, 2, 16, rotated=16, window=40, alibi=True),
 )
+
+
+def tolerance(ops: Ops, case: Case) -> float:
+    on_card = ops.name.startswith("cuda")
+    return HALF_TOLERANCE if on_card and case.tokens > FEW_TOKENS_ON_CARD else TOLERANCE
+
+
+def widest(ops: Ops) -> torch.dtype:
+    """The most exact that the cache can be."""
+    return ops.kv_dtypes[0]
+
+
+def kept(ops: Ops, dtype: torch.dtype) -> torch.dtype:
+    if dtype not in ops.kv_dtypes:
+        pytest.skip(f"{ops.name} keeps no cache of {dtype}")
+    return dtype
 
 
 @dataclass
@@ -172,7 +191,7 @@ def expected_output(case: Case, inputs: Inputs) -> Tensor:
 @pytest.mark.parametrize("dtype", DTYPES, ids=("fp32", "fp16", "bf16"))
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_against_float64(ops: Ops, case: Case, dtype: torch.dtype) -> None:
-    inputs = Inputs.of(case, dtype)
+    inputs = Inputs.of(case, kept(ops, dtype))
     before = inputs.copy()
     out = inputs.run(ops, case)
 
@@ -184,7 +203,7 @@ def test_against_float64(ops: Ops, case: Case, dtype: torch.dtype) -> None:
     for cache, old in ((inputs.keys, before.keys), (inputs.values, before.values)):
         assert torch.equal(cache[:, : case.start], old[:, : case.start])
         assert cache[:, case.start + case.tokens :].isnan().all()
-    assert relative_error(out, expected_output(case, inputs)) < TOLERANCE
+    assert relative_error(out, expected_output(case, inputs)) < tolerance(ops, case)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -208,7 +227,7 @@ def test_int8_rows(ops: Ops, case: Case) -> None:
         assert bool((wrong <= 0.501 * step).all())
         assert torch.equal(cache[:, : case.start], old[:, : case.start])
         assert torch.equal(cache[:, case.start + case.tokens :], old[:, case.start + case.tokens :])
-    assert relative_error(out, expected_output(case, inputs)) < TOLERANCE
+    assert relative_error(out, expected_output(case, inputs)) < tolerance(ops, case)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -224,10 +243,11 @@ def test_int8_rows_of_what_is_not_finite_are_all_nan(ops: Ops, value: float) -> 
 
 
 @pytest.mark.parametrize("case", CASES[::3], ids=str)
-def test_native_against_the_reference(native: Ops, reference: ReferenceOps, case: Case) -> None:
-    inputs = Inputs.of(case)
+def test_native_against_the_reference(compared: Ops, reference: ReferenceOps, case: Case) -> None:
+    inputs = Inputs.of(case, widest(compared))
     other = inputs.copy()
-    assert relative_error(inputs.run(native, case), other.run(reference, case)) < TOLERANCE
+    error = relative_error(inputs.run(compared, case), other.run(reference, case))
+    assert error < tolerance(compared, case)
 
 
 @pytest.mark.parametrize("group", range(1, 9))
@@ -236,7 +256,7 @@ def test_every_group_size(ops: Ops, tokens: int, group: int) -> None:
     case = Case(tokens, 2 * group, 2, 64, start=80, rotated=64)
     inputs = Inputs.of(case, torch.float16)
     out = inputs.run(ops, case)
-    assert relative_error(out, expected_output(case, inputs)) < TOLERANCE
+    assert relative_error(out, expected_output(case, inputs)) < tolerance(ops, case)
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float16))
@@ -246,14 +266,14 @@ def test_chunks_and_tokens_give_what_the_whole_gives(
     ops: Ops, window: int, sizes: tuple[int, ...], dtype: torch.dtype
 ) -> None:
     whole = Case(40, 6, 3, 16, rotated=16, window=window, alibi=True)
-    inputs = Inputs.of(whole, dtype)
+    inputs = Inputs.of(whole, kept(ops, dtype))
     parts = inputs.copy()
     expected = inputs.run(ops, whole)
     rows = []
     for chunk in inputs.qkv.split(sizes):
         part = replace(parts, qkv=chunk, start=torch.tensor([sum(map(len, rows))]).int())
         rows.append(part.run(ops, replace(whole, tokens=len(chunk))))
-    assert relative_error(torch.cat(rows), expected) < TOLERANCE
+    assert relative_error(torch.cat(rows), expected) < tolerance(ops, whole)
     assert torch.equal(parts.keys[:, :40], inputs.keys[:, :40])
     assert torch.equal(parts.values[:, :40], inputs.values[:, :40])
 
@@ -299,7 +319,7 @@ def test_tokens_with_a_position_each_are_bit_for_bit_what_they_are_alone(
 @pytest.mark.parametrize("tokens", (1, 20))
 def test_a_window_hides_what_lies_before_it(ops: Ops, tokens: int) -> None:
     case = Case(tokens, 4, 2, 16, start=100, window=10)
-    inputs = Inputs.of(case)
+    inputs = Inputs.of(case, widest(ops))
     changed = inputs.copy()
     changed.keys[:, :91] = 1e4
     changed.values[:, :91] = -1e4
@@ -312,7 +332,7 @@ def test_a_window_hides_what_lies_before_it(ops: Ops, tokens: int) -> None:
 @pytest.mark.parametrize("tokens", (1, 20))
 def test_scores_far_beyond_the_range_of_exp(ops: Ops, tokens: int) -> None:
     case = Case(tokens, 4, 2, 16, start=100)
-    inputs = Inputs.of(case)
+    inputs = Inputs.of(case, widest(ops))
     inputs.qkv *= 100
     inputs.keys *= 100
     out = inputs.run(ops, case)
@@ -330,16 +350,20 @@ def test_misaligned_memory(ops: Ops, tokens: int) -> None:
         rope=tuple(map(misaligned, inputs.rope)),
         alibi=None,
     )
-    assert torch.equal(moved.run(ops, case), inputs.run(ops, case))
+    out, expected = moved.run(ops, case), inputs.run(ops, case)
+    if ops.name.startswith("cuda"):  # its sums have another order there
+        assert relative_error(out, expected) < TOLERANCE
+    else:
+        assert torch.equal(out, expected)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.head_dim % 16], ids=str)
 def test_what_an_earlier_call_left_in_memory_is_not_read(ops: Ops, case: Case) -> None:
-    inputs = Inputs.of(case)
+    inputs = Inputs.of(case, widest(ops))
     again = inputs.copy()
     out = inputs.run(ops, case)
     other = Case(130, 8, 2, 64)
-    poison = Inputs.of(other)
+    poison = Inputs.of(other, widest(ops))
     poison.qkv.fill_(torch.nan)
     assert poison.run(ops, other).isnan().all()
     assert torch.equal(again.run(ops, case), out)
@@ -348,7 +372,7 @@ def test_what_an_earlier_call_left_in_memory_is_not_read(ops: Ops, case: Case) -
 @pytest.mark.parametrize("tokens", (0, 1, 2))
 def test_nothing_but_the_output_is_new(ops: Ops, tokens: int) -> None:
     case = Case(tokens, 4, 2, 16, start=3, rotated=16)
-    inputs = Inputs.of(case)
+    inputs = Inputs.of(case, widest(ops))
     qkv = inputs.qkv.clone()
     assert inputs.run(ops, case).shape == (tokens, 64)
     assert torch.equal(inputs.qkv, qkv)
@@ -369,26 +393,26 @@ def test_any_number_of_threads(team: CpuOps, case: Case) -> None:
     assert relative_error(out, expected_output(case, inputs)) < TOLERANCE
 
 
-def test_a_recorded_step_reads_start_when_it_runs(native: Ops) -> None:
+def test_a_recorded_step_reads_start_when_it_runs(compared: Ops) -> None:
     case = Case(1, 6, 3, 16, start=0, rotated=16, window=70)
-    inputs = Inputs.of(replace(case, tokens=150))
+    inputs = Inputs.of(replace(case, tokens=150), widest(compared))
     tokens = inputs.qkv
     direct = inputs.copy()
     inputs.qkv = tokens[:1].clone()
-    with native.record() as plan:
-        out = inputs.run(native, case)
+    with compared.record() as plan:
+        out = inputs.run(compared, case)
     for position in range(150):
         inputs.qkv.copy_(tokens[position : position + 1])
         inputs.start.fill_(position)
         plan.run()
         direct.qkv = tokens[position : position + 1]
         direct.start = torch.tensor([position], dtype=torch.int32)
-        assert torch.equal(out, direct.run(native, case))
+        assert torch.equal(out, direct.run(compared, case))
 
 
 def test_refusals(ops: Ops) -> None:
     case = Case(3, 4, 2, 8, start=2, rotated=8)
-    inputs = Inputs.of(case)  # a cache of 10 positions
+    inputs = Inputs.of(case, widest(ops))  # a cache of 10 positions
     shape = case.shape
     cos, sin = inputs.rope
 
@@ -407,7 +431,7 @@ def test_refusals(ops: Ops) -> None:
         "keys of attention is torch.float64": change(keys=inputs.keys.double()),
         r"keys of attention has shape \[1, 10, 8\]": change(keys=inputs.keys[:1]),
         "keys of attention is not contiguous": change(keys=inputs.keys[:, ::2]),
-        "values of attention is torch.float16": change(values=inputs.values.half()),
+        "values of attention is torch.bfloat16": change(values=inputs.values.bfloat16()),
         r"values of attention has shape \[2, 9, 8\]": change(
             values=inputs.values[:, :9].contiguous()
         ),

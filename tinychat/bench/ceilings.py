@@ -24,7 +24,7 @@ def measure_ceilings(threads: int | None, device: str = "cpu") -> dict[str, floa
     """
     card = choose_card(device)
     if card is not None:
-        return {"read_gb_per_s": card_bandwidth(torch.device("cuda", card))}
+        return {"read_gb_per_s": card_bandwidth(torch.device("cuda", card.index))}
     ops = cpu_ops(threads=threads)
     try:
         return {

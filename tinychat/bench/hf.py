@@ -42,7 +42,7 @@ class TransformersRunner(Runner):
             torch.set_num_threads(job.threads)
         card = choose_card(job.load.get("device", "cpu"))
         self.device = "cpu" if card is None else "cuda"
-        self._place = torch.device("cpu") if card is None else torch.device("cuda", card)
+        self._place = torch.device("cpu") if card is None else torch.device("cuda", card.index)
         self.weights, self._dtype = DTYPES[self.device]
         self.threads = torch.get_num_threads()
         self.isa = ""

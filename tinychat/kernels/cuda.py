@@ -420,9 +420,8 @@ class CudaOps(Ops):
         out = self._new(len(qkv), shape.heads * shape.head_dim)
         start = start.to(self.device)
         splits = self._splits(shape.kv_heads)
-        gathered, arrived = self._workspace(
-            "attention", shape.heads, shape.head_dim, make=lambda: self._for_joining(shape, splits)
-        )
+        key = ("attention", shape.heads, shape.head_dim, splits)
+        gathered, arrived = self._workspace(*key, make=lambda: self._for_joining(shape, splits))
         for begin in range(0, len(qkv), FEW_TOKENS):
             some = slice(begin, begin + FEW_TOKENS)
             self._device.queue().attn_decode(

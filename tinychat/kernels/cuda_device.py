@@ -6,41 +6,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from tinychat.kernels import RecordedPlan, _cuda
+from tinychat.kernels import RecordedPlan, cards
 
-# From here on a kernel may start before the one that it follows has ended.
-PROGRAMMATIC_FROM = 900
+if TYPE_CHECKING:
+    from tinychat.kernels._cuda import Queue
 
 
 class CudaDevice:
     """See `cuda.Device`.
 
     Args:
-        index: the card's number, as torch and the driver count.
+        card: one that can be used (`cards.why_not`).
     """
 
     captures_torch = True
-    native = _cuda
 
-    def __init__(self, index: int) -> None:
-        self.torch_device = torch.device("cuda", index)
-        about = torch.cuda.get_device_properties(index)
-        self._arch = 100 * about.major + 10 * about.minor
-        self.name = f"cuda sm_{about.major}{about.minor}"
-        self.multiprocessors = about.multi_processor_count
-        self.takes_groups = _has_flash(self.torch_device)
-        self._queues: dict[int, _cuda.Queue] = {}
+    def __init__(self, card: cards.Card) -> None:
+        # Where it was not built, no card can be used.
+        self.native = import_module("tinychat.kernels._cuda")
+        self.torch_device = torch.device("cuda", card.index)
+        self.name = f"cuda {cards.sm(card.arch)}"
+        self.multiprocessors = card.multiprocessors
+        self.takes_groups = cards.prefill_attention(card.index)[0] == "flash"
+        self._card = card
+        self._queues: dict[int, Queue] = {}
 
-    def queue(self) -> _cuda.Queue:
+    def queue(self) -> Queue:
         """That of torch's current stream: while a graph is captured, it is another one."""
+        if torch.cuda.current_device() != self.torch_device.index:  # as in a thread that is new
+            torch.cuda.set_device(self.torch_device)
         stream = torch.cuda.current_stream(self.torch_device).cuda_stream
         if stream not in self._queues:
-            overlaps = self._arch >= PROGRAMMATIC_FROM
-            self._queues[stream] = _cuda.Queue(stream, self._arch, overlaps)
+            made = self.native.Queue(stream, self._card.arch, self._card.programmatic)
+            self._queues[stream] = made
         return self._queues[stream]
 
     def settle(self) -> None:
@@ -60,7 +64,7 @@ class CudaDevice:
         return torch.zeros(count, dtype=torch.int32, pin_memory=True)
 
     def mark(self) -> Callable[[], None]:
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self.torch_device))
         return event.synchronize
 
@@ -82,11 +86,3 @@ class Graph:
 
     def run(self) -> None:
         self.captured.replay()
-
-
-def _has_flash(device: torch.device) -> bool:
-    """Whether torch's attention takes its flash kernel there, which knows grouped heads."""
-    from torch.backends.cuda import SDPAParams, can_use_flash_attention
-
-    q, kv = (torch.empty(1, heads, 16, 64, dtype=torch.float16, device=device) for heads in (2, 1))
-    return bool(can_use_flash_attention(SDPAParams(q, kv, kv, None, 0.0, True, True)))

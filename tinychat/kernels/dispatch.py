@@ -9,6 +9,7 @@ from tinychat.errors import ArgumentError, TinyChatError
 
 if TYPE_CHECKING:
     from tinychat.kernels import Ops
+    from tinychat.kernels.cards import Card
     from tinychat.kernels.cpu import CpuOps
 
 DEVICES = "auto, cpu, cuda or cuda:N"
@@ -43,8 +44,8 @@ def select(device: str = "auto", isa: str | None = None, threads: int | None = N
     return CudaOps(CudaDevice(card), host)
 
 
-def choose_card(device: str) -> int | None:
-    """The number of the card that a device stands for; None for the CPU.
+def choose_card(device: str) -> Card | None:
+    """The card that a device stands for; None for the CPU.
 
     Raises: ArgumentError where a card is asked for that cannot be used, with the reason.
     """
@@ -52,10 +53,11 @@ def choose_card(device: str) -> int | None:
         return None
     from tinychat.kernels import cards
 
-    index = int(device.partition(":")[2] or 0)
+    number = device.partition(":")[2]
+    index = int(number) if number else None
     reason = cards.why_not(index)
     if not reason:
-        return index
+        return cards.choose(index)
     if device == "auto":
         return None
     raise ArgumentError(f"device={device!r} cannot be used: {reason}")

@@ -1,0 +1,189 @@
+"""Whole models through `CudaOps` on an emulated card: what they say, and that no way of evaluating
+changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from tests.cuda.device import emulated_ops
+from tests.cuda.emulated import Schedule
+from tests.kernels.compare import relative_error
+from tests.tiny_models import TINY, StateDict, tiny_config, tiny_reference
+from tinychat import LLM, ArgumentError, SamplingParams, load
+from tinychat.assembly import build
+from tinychat.checkpoint import Checkpoint
+from tinychat.config import load_config
+from tinychat.hub import resolve_model
+from tinychat.kernels.reference import ReferenceOps
+from tinychat.tokenizer import Tokenizer
+
+GREEDY_TOKENS = 32
+# How far logits may be from those of the float path where rounding makes greedy texts part.
+SAME = 1e-2
+# Activations and cache in float16, 11 bits, through two layers that sharpen what they are given.
+HALF_ROUNDING = 1e-2
+# A code of the int8 cache may fall either way.
+CODE_ROUNDING = 3e-2
+
+
+def shipped(ops: Any, **settings: Any) -> LLM:
+    """The model that ships with tinychat, its INT4 weights as they are."""
+    folder = resolve_model(None, offline=True)
+    config = load_config(folder)
+    tokenizer = Tokenizer.load(folder, config.vocab_size)
+    source = Checkpoint.open(folder)
+    settings = {"max_context": 256, **settings}
+    return build(source, config, ops, tokenizer=tokenizer, close=source.close, **settings)
+
+
+def tiny(name: str, ops: Any, weights: str = "int4", **settings: Any) -> LLM:
+    state = tiny_reference(name).state_dict()
+    if TINY[name].get("tie_word_embeddings"):
+        state.pop("lm_head.weight", None)
+    return build(StateDict(state), tiny_config(name), ops, weights=weights, **settings)
+
+
+@pytest.fixture(scope="module")
+def prompt() -> list[int]:
+    with load(device="cpu") as llm:
+        return llm.encode_chat([{"role": "user", "content": "What can you do?"}])
+
+
+def greedy(llm: LLM, ids: list[int], count: int) -> list[int]:
+    params = SamplingParams(temperature=0.0, max_new_tokens=count, ignore_eos=True)
+    return list(llm.generate(ids, params).token_ids)
+
+
+def test_the_shipped_model_says_what_it_says_in_floating_point(prompt: list[int]) -> None:
+    with load(weights="fp32", device="cpu") as llm:
+        expected = greedy(llm, prompt, GREEDY_TOKENS)
+        with shipped(emulated_ops()) as card:
+            actual = greedy(card, prompt, GREEDY_TOKENS)
+            if actual != expected:
+                pairs = zip(actual, expected, strict=True)
+                same = next(i for i, (mine, theirs) in enumerate(pairs) if mine != theirs)
+                text = [*prompt, *expected[:same]]
+                difference = card.logits(text)[-1] - llm.logits(text)[-1]
+                assert difference.abs().max() < SAME, f"token {same} differs"
+
+
+def ids_for(llm: LLM, count: int) -> list[int]:
+    return torch.arange(count).mul(37).remainder(llm.config.vocab_size).tolist()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_family(name: str) -> None:
+    """A prompt in a chunk of many tokens, then tokens one by one, against the float reference."""
+    with (
+        tiny(name, ReferenceOps(), kv_cache="fp16", max_context=64) as reference,
+        tiny(name, emulated_ops(gemm_tokens=12), max_context=64) as card,
+    ):
+        ids = ids_for(card, 30)
+        for engine in (reference.engine, card.engine):
+            engine.prefill(ids[:20])
+        for token in ids[20:]:
+            expected, actual = reference.engine.step(token), card.engine.step(token)
+            assert relative_error(actual, expected) < HALF_ROUNDING
+
+
+@pytest.mark.parametrize("tokens", (7, 8, 9, 12, 13, 40))
+@pytest.mark.parametrize("kv_cache", ("fp16", "int8"))
+def test_every_path_of_a_prompt(tokens: int, kv_cache: str) -> None:
+    """Few tokens, some, many, and the same after a cached prefix."""
+    with (
+        tiny("llama", ReferenceOps(), kv_cache=kv_cache, max_context=128) as reference,
+        tiny("llama", emulated_ops(gemm_tokens=12), kv_cache=kv_cache, max_context=128) as card,
+    ):
+        ids = ids_for(card, 60)
+        for cached in (0, 20):
+            logits = []
+            for engine in (reference.engine, card.engine):
+                engine.reset()
+                if cached:
+                    engine.prefill(ids[:cached])
+                logits.append(engine.prefill(ids[: cached + tokens]))
+            expected, actual = logits
+            most = CODE_ROUNDING if kv_cache == "int8" else HALF_ROUNDING
+            assert relative_error(actual, expected) < most
+
+
+@pytest.fixture
+def card() -> Iterator[LLM]:
+    with tiny("llama", emulated_ops(), max_context=64) as llm:
+        yield llm
+
+
+@pytest.mark.parametrize("temperature", (0.0, 1.0))
+def test_running_ahead_gives_the_text_of_waiting(card: LLM, temperature: float) -> None:
+    assert card.engine.runs_ahead
+    prompt = ids_for(card, 5)
+    params = SamplingParams(
+        temperature=temperature,
+        top_k=20,
+        top_p=0.9,
+        repetition_penalty=1.3,
+        seed=3,
+        max_new_tokens=20,
+        ignore_eos=True,
+    )
+    ahead = card.generate(prompt, params)
+    with tiny("llama", emulated_ops(), max_context=64, prompt_lookup=4) as other:
+        assert not other.engine.runs_ahead
+        waiting = other.generate(prompt, params)
+    assert ahead.token_ids == waiting.token_ids
+    # A request for log-probabilities takes the host at every step, and gives the same text.
+    reported = card.generate(prompt, SamplingParams(**{**vars(params), "logprobs": 1}))
+    assert reported.token_ids == ahead.token_ids
+    assert reported.logprobs is not None
+
+
+def test_the_context_is_filled_to_its_end_and_not_beyond(card: LLM) -> None:
+    prompt = ids_for(card, 50)
+    params = SamplingParams(temperature=0.0, ignore_eos=True)
+    out = card.generate(prompt, params)
+    assert len(out.token_ids) == card.max_context - len(prompt) + 1
+    assert out.finish_reason == "length"
+
+
+def test_a_second_turn_follows_what_was_stopped_early(card: LLM) -> None:
+    """A step that was on its way when a text ended leaves no trace."""
+    prompt = ids_for(card, 6)
+    params = SamplingParams(temperature=0.0, max_new_tokens=10, ignore_eos=True)
+    whole = list(card.generate(prompt, params).token_ids)
+    card.engine.reset()
+    stream = card.engine.stream(prompt, params)
+    assert [next(stream).token_id for _ in range(3)] == whole[:3]
+    stream.close()
+    out = card.generate([*prompt, *whole[:4]], params)
+    assert list(out.token_ids)[:6] == whole[4:]
+    assert out.stats.cached_tokens >= len(prompt)
+
+
+def test_a_cache_that_no_kernel_takes_is_refused() -> None:
+    ops = emulated_ops()
+    with pytest.raises(ArgumentError, match=r"kv_cache='bf16': cuda.* takes fp16 and int8"):
+        tiny("llama", ops, kv_cache="bf16")
+    ops.close()
+
+
+@pytest.mark.parametrize("arch", (750, 800, 900))
+def test_every_architecture_says_the_same(arch: int) -> None:
+    schedule = Schedule(arch=arch, order="shuffled", overlap=arch == 900)
+    with tiny("llama", emulated_ops(schedule), max_context=64) as llm:
+        ids = greedy(llm, ids_for(llm, 12), 6)
+    with tiny("llama", emulated_ops(), max_context=64) as llm:
+        assert greedy(llm, ids_for(llm, 12), 6) == ids
+
+
+def test_float_weights_run_through_torch() -> None:
+    with (
+        tiny("llama", ReferenceOps(), "fp16", kv_cache="fp16", max_context=64) as reference,
+        tiny("llama", emulated_ops(), "fp16", max_context=64) as card,
+    ):
+        ids = ids_for(card, 12)
+        assert greedy(card, ids, 8) == greedy(reference, ids, 8)
