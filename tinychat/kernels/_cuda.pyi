@@ -1,15 +1,9 @@
 """Types of the CUDA kernels on a card (csrc/cuda/module.cpp), and of what cards there are."""
 
-from tinychat.kernels import _cuda_emulated
-from tinychat.kernels._cuda_emulated import Activation as Activation
-from tinychat.kernels._cuda_emulated import Cache as Cache
-from tinychat.kernels._cuda_emulated import DType as DType
-from tinychat.kernels._cuda_emulated import NewTokens as NewTokens
-from tinychat.kernels._cuda_emulated import NormKind as NormKind
-from tinychat.kernels._cuda_emulated import Rotation as Rotation
-from tinychat.kernels._cuda_emulated import Tc16 as Tc16
+from tinychat.kernels._cuda_ops import *  # noqa: F403
+from tinychat.kernels._cuda_ops import Ops
 
-class Queue(_cuda_emulated.Queue):
+class Queue(Ops):
     """Launches on a CUDA stream, for kernels of this architecture (750, 800, ...)."""
 
     def __init__(self, stream: int, arch: int, programmatic: bool) -> None: ...
