@@ -44,8 +44,11 @@ class Budget:
 BUDGETS = {
     "activation_kernel": Budget(registers=40),
     "attn_decode_kernel": Budget(registers=255),
+    "dequantize_kernel": Budget(registers=64),
     "embedding_kernel": Budget(registers=32),
+    "gemm_kernel": Budget(registers=255),  # two blocks of 128 a SM, and more of small tiles
     "gemv_kernel": Budget(registers=128),  # two blocks of 256 a SM, with 64 KB on their way
+    "halves_kernel": Budget(registers=64),
     "norm_kernel": Budget(registers=64),
     "refine_choose_kernel": Budget(registers=64),  # 1024 threads
     "refine_kernel": Budget(registers=128),  # as gemv

@@ -157,6 +157,37 @@ py::class_<Queue> register_ops(py::module_& module) {
       "x"_a, "norm"_a, "norm_weight"_a, "norm_bias"_a, "eps"_a, "order"_a, "weight"_a, "layout"_a,
       "bias"_a, "out"_a, "tokens"_a, "gated"_a, "gate"_a, "add"_a, no_gil);
 
+  // --- gemm ---
+  queue.def(
+      "dequantize",
+      [](const Queue& q, Address weight, const Tc16& layout, int first_row, int rows, Address out,
+         int out_cols) {
+        check(dequantize(
+            q, {at<const std::uint8_t>(weight), layout, first_row, rows, at<void>(out), out_cols}));
+      },
+      "weight"_a, "layout"_a, "first_row"_a, "rows"_a, "out"_a, "out_cols"_a, no_gil);
+  queue.def(
+      "halves",
+      [](const Queue& q, Address x, NormKind norm, Address norm_weight, Address norm_bias,
+         float eps, Address order, Address out, Address factors, int tokens, int cols, int out_cols,
+         int exponent) {
+        const Norm how{norm, at<const float>(norm_weight), at<const float>(norm_bias), eps};
+        check(halves(q, {at<const float>(x), how, at<const std::int32_t>(order), at<void>(out),
+                         at<float>(factors), tokens, cols, out_cols, exponent}));
+      },
+      "x"_a, "norm"_a, "norm_weight"_a, "norm_bias"_a, "eps"_a, "order"_a, "out"_a, "factors"_a,
+      "tokens"_a, "cols"_a, "out_cols"_a, "exponent"_a, no_gil);
+  queue.def(
+      "gemm",
+      [](const Queue& q, Address x16, Address factors, Address weight, const Tc16& layout,
+         Address bias, Address out, int tokens, bool gated, Activation gate, bool add) {
+        check(
+            gemm(q, {at<const void>(x16), at<const float>(factors), at<const std::uint8_t>(weight),
+                     layout, at<const float>(bias), at<float>(out), tokens, gated, gate, add}));
+      },
+      "x16"_a, "factors"_a, "weight"_a, "layout"_a, "bias"_a, "out"_a, "tokens"_a, "gated"_a,
+      "gate"_a, "add"_a, no_gil);
+
   // --- refine ---
   queue.def(
       "refine",

@@ -68,21 +68,22 @@ template <int kBits, int kGroup, int kTiles>
 __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
     gemv_kernel(GemvArgs args, Slice slice, bool fours) {
   using Shape = ItemShape<kBits, kGroup>;
-  constexpr int kDepth = Shape::depth(kTiles);  // of the ring of items on their way
+  constexpr int kDepth = ring_depth<Shape>(kTiles);  // of the ring of items on their way
   const Shared shared = shared_parts(slice);
   const int items = args.layout.padded_cols() / Shape::kInputs;
   const int slice_items = slice.inputs / Shape::kInputs;
   TileAddress tiles[kTiles];
 #pragma unroll
   for (int i = 0; i < kTiles; ++i) {
-    tiles[i] =
-        tile_address(args, static_cast<int>(blockIdx.x + static_cast<unsigned>(i) * gridDim.x));
+    tiles[i] = tile_address(args.weight, args.layout,
+                            static_cast<int>(blockIdx.x + static_cast<unsigned>(i) * gridDim.x));
   }
   Item<kBits, kGroup> ring[kDepth][kTiles] = {};
   const auto fetch = [&](int slot, int item, int end) {
     if (item >= end) return;
 #pragma unroll
-    for (int i = 0; i < kTiles; ++i) ring[slot][i] = load_item<kBits, kGroup>(tiles[i], item);
+    for (int i = 0; i < kTiles; ++i)
+      ring[slot][i] = load_item<kBits, kGroup>(tiles[i], item, item * Shape::kGroups);
   };
 
   float totals[kTiles][4] = {};
@@ -124,13 +125,8 @@ using Kernel = void (*)(GemvArgs, Slice, bool);
 
 Status gemv(const Queue& queue, const GemvArgs& args) {
   if (args.tokens == 0) return {};
-  if (Status wrong = check_product("gemv", args.layout, args.tokens); !wrong.error.empty()) {
-    return wrong;
-  }
-  if (args.gated && args.layout.rows % (2 * kTileRows) != 0) {
-    return {"gemv: a gated weight has " + std::to_string(args.layout.rows) +
-            " rows; a multiple of 32 is needed"};
-  }
+  Status wrong = check_product("gemv", args.layout, args.tokens, args.gated);
+  if (!wrong.error.empty()) return wrong;
   const Kernel kernel = variant_of(args.layout, [&](auto shape) -> Kernel {
     constexpr int kBits = decltype(shape)::kCodeBits, kGroup = decltype(shape)::kGroupInputs;
     return args.gated ? gemv_kernel<kBits, kGroup, 2> : gemv_kernel<kBits, kGroup, 1>;

@@ -100,6 +100,45 @@ struct GemvArgs {
 };
 Status gemv(const Queue& queue, const GemvArgs& args);
 
+// Some rows of a weight, for a product by others.
+struct DequantizeArgs {
+  const std::uint8_t* weight;
+  Tc16 layout;
+  int first_row;  // a multiple of 16
+  int rows;
+  void* out;     // [rows, out_cols] float16; columns from K on are zeros
+  int out_cols;  // K to layout.padded_cols()
+};
+Status dequantize(const Queue& queue, const DequantizeArgs& args);
+
+// The activations of many tokens as float16, for gemm or a product by others.
+struct HalvesArgs {
+  const float* x;             // [tokens, cols]
+  Norm norm;                  // of x; a null weight for none
+  const std::int32_t* order;  // [cols] or null: then x = x[:, order], once it is normalized
+  void* out;                  // [tokens, out_cols] float16, each row times 1 / its factor
+  float* factors;             // [tokens], powers of two
+  int tokens, cols;
+  int out_cols;  // at least cols; columns behind those are zeros
+  int exponent;  // 0 to 14: the largest magnitude of a row becomes 2^exponent .. 2^(exponent + 1)
+};
+Status halves(const Queue& queue, const HalvesArgs& args);
+
+// The product of many tokens, with what comes right after it.
+struct GemmArgs {
+  const void* x;         // [tokens, layout.padded_cols()] float16 of halves, at a multiple of 16
+  const float* factors;  // [tokens], by which results are multiplied before the bias
+  const std::uint8_t* weight;
+  Tc16 layout;        // of the weight [N, K]
+  const float* bias;  // [N] or null
+  float* out;         // [tokens, N]; gated: [tokens, N / 2]
+  int tokens;
+  bool gated;       // as in GemvArgs
+  Activation gate;  // where gated
+  bool add;         // out += instead of out =; not where gated
+};
+Status gemm(const Queue& queue, const GemmArgs& args);
+
 // A second product where it can matter: Ops.refine. Where all tiles are refined, the workspaces are
 // not used.
 inline constexpr int kRefineOutputs = 1 << 18;

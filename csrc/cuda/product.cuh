@@ -6,6 +6,7 @@
 
 #include "cuda/elements.cuh"
 #include "cuda/launch.h"
+#include "cuda/operands.cuh"
 #include "cuda/ops.h"
 #include "cuda/ptx.cuh"
 #include "cuda/row_norm.cuh"
@@ -21,59 +22,11 @@ constexpr int kMostShared = 48 << 10;  // what every card gives without being as
 // Between tokens in shared memory, so that their rows start in different banks.
 constexpr int kGapWords = 4;
 
-// How much of the weight's rows a warp works on at a time.
-template <int kBits, int kGroup>
-struct ItemShape {
-  static constexpr int kCodeBits = kBits, kGroupInputs = kGroup;
-  static constexpr int kInputs = kGroup > kUnitInputs ? kGroup : kUnitInputs;
-  static constexpr int kGroups = kInputs / kGroup;
-  static constexpr int kWords = kInputs * kBits * kTileRows / (32 * kWarpLanes);  // of a lane
-  static constexpr int kRegisters = kWords + 2 * kGroups;
-  // How many a lane may have on their way, of as many tiles at a time.
-  TINYCHAT_BOTH_SIDES static constexpr int depth(int tiles) {
-    const int fit = kRingRegisters / (tiles * kRegisters);
-    return fit > 1 ? fit : 1;
-  }
-};
-
-// What a lane reads of an item of a tile.
-template <int kBits, int kGroup>
-struct Item {
-  using Shape = ItemShape<kBits, kGroup>;
-  std::uint32_t words[Shape::kWords];
-  uint2 scales[Shape::kGroups];
-};
-
-// Where the lane's part of a tile starts.
-struct TileAddress {
-  const std::uint8_t *words, *scales;
-};
-__device__ __forceinline__ TileAddress tile_address(const GemvArgs& args, int tile) {
-  const int lane = lane_index();
-  return {args.weight + args.layout.load(tile, 0) + lane * sizeof(uint4),
-          args.weight + args.layout.scales(tile, 0) + lane / 4 * sizeof(uint2)};
-}
-
-template <int kBits, int kGroup>
-__device__ __forceinline__ Item<kBits, kGroup> load_item(const TileAddress& tile, int index) {
-  Item<kBits, kGroup> item;
-  constexpr int kLoads = Item<kBits, kGroup>::Shape::kWords / 4;
-  constexpr int kGroups = Item<kBits, kGroup>::Shape::kGroups;
-#pragma unroll
-  for (int i = 0; i < kLoads; ++i) {
-    const std::size_t load = static_cast<std::size_t>(index * kLoads + i);
-    const uint4 words = load_stream16(tile.words + load * kLoadBytes);
-    item.words[4 * i] = words.x;
-    item.words[4 * i + 1] = words.y;
-    item.words[4 * i + 2] = words.z;
-    item.words[4 * i + 3] = words.w;
-  }
-#pragma unroll
-  for (int i = 0; i < kGroups; ++i) {
-    const std::size_t group = static_cast<std::size_t>(index * kGroups + i);
-    item.scales[i] = *reinterpret_cast<const uint2*>(tile.scales + group * kGroupScaleBytes);
-  }
-  return item;
+// How many items a lane may have on their way, of as many tiles at a time.
+template <class Shape>
+constexpr int ring_depth(int tiles) {
+  const int fit = kRingRegisters / (tiles * Shape::kRegisters);
+  return fit > 1 ? fit : 1;
 }
 
 // --- activations
@@ -128,58 +81,8 @@ __device__ __forceinline__ const float* token_row(const GemvArgs& args, int toke
   return args.x + static_cast<std::size_t>(token) * static_cast<std::size_t>(args.layout.cols);
 }
 
-// The column of x that input k is. An order that points outside gives the last one.
-__device__ __forceinline__ int column_of(const GemvArgs& args, int k) {
-  if (args.order == nullptr) return k;
-  const int col = args.order[k];
-  return col < 0 || col >= args.layout.cols ? args.layout.cols - 1 : col;
-}
-
-// The inputs k .. k + 3 of a token's row, zeros from K on; kFours where they lie side by side.
-template <bool kFours>
-__device__ __forceinline__ Floats<4> load_inputs(const GemvArgs& args, const float* row, int k) {
-  Floats<4> values = {};
-  if constexpr (kFours) {
-    if (k < args.layout.cols) values = load<4>(row + k);
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (k + i < args.layout.cols) values.at[i] = row[column_of(args, k + i)];
-    }
-  }
-  return values;
-}
-
-template <bool kFours>
-__device__ __forceinline__ void normalize_inputs(const GemvArgs& args,
-                                                 const RowStatistics& statistics, int k,
-                                                 Floats<4>& values) {
-  if constexpr (kFours) {
-    if (k < args.layout.cols) values = normalized(values, args.norm, statistics, k);
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (k + i >= args.layout.cols) continue;
-      const Floats<1> one{{values.at[i]}};
-      values.at[i] = normalized(one, args.norm, statistics, column_of(args, k + i)).at[0];
-    }
-  }
-}
-
-// A power of two and its inverse.
-struct Scaling {
-  float down, up;
-};
-
-// What brings a group with this largest magnitude below 2^15, and back. Groups all below 2^-100 are
-// brought up no further than that one, so that both numbers stay normal; of an infinite one it
-// does not matter.
-__device__ __forceinline__ Scaling scaling_of(float largest) {
-  constexpr std::uint32_t kExponentShift = 23, kBias = 127, kTarget = 14, kLeast = kBias - 100;
-  std::uint32_t exponent = bit_cast<std::uint32_t>(largest) >> kExponentShift;
-  if (exponent < kLeast) exponent = kLeast;
-  return {bit_cast<float>((2 * kBias + kTarget - exponent) << kExponentShift),
-          bit_cast<float>((exponent - kTarget) << kExponentShift)};
+__device__ __forceinline__ Inputs inputs_of(const GemvArgs& args) {
+  return {args.norm, args.order, args.layout.cols};
 }
 
 // How the inputs of a token are dealt out: lane i of a warp takes the fours from 4i, the warps one
@@ -232,6 +135,7 @@ template <int kGroup, bool kFours>
 __device__ __forceinline__ void stage_inputs(const GemvArgs& args, int first, const Slice& slice,
                                              const Shared& shared) {
   constexpr int kAhead = kFours ? kMostAhead : 1;
+  const Inputs inputs = inputs_of(args);
   for (int token = 0; token < slice.tokens; ++token) {
     const float* row = token_row(args, token);
     for (int base = warp_index() * kWarpInputs; base < slice.inputs; base += kAhead * kStep) {
@@ -239,13 +143,13 @@ __device__ __forceinline__ void stage_inputs(const GemvArgs& args, int first, co
       Floats<4> values[kAhead];
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
-        values[i] = load_inputs<kFours>(args, row, first + k + i * kStep);
+        values[i] = load_inputs<kFours>(inputs, row, first + k + i * kStep);
       }
       if (args.norm.weight != nullptr) {
         const RowStatistics statistics = shared.statistics[token];
 #pragma unroll
         for (int i = 0; i < kAhead; ++i) {
-          normalize_inputs<kFours>(args, statistics, first + k + i * kStep, values[i]);
+          normalize_inputs<kFours>(inputs, statistics, first + k + i * kStep, values[i]);
         }
       }
       store_inputs<kGroup>(values, token, k, slice, shared);
@@ -357,15 +261,10 @@ auto variant_of(const Tc16& layout, Of of) -> decltype(of(ItemShape<4, 32>{})) {
 }
 
 // What is wrong with the tokens or the layout of a product, if anything.
-inline Status check_product(const std::string& op, const Tc16& layout, int tokens) {
-  if (tokens > kGemvTokens) {
-    return {op + ": " + std::to_string(tokens) + " tokens; at most " + std::to_string(kGemvTokens) +
-            " are multiplied at a time"};
-  }
-  const bool known = variant_of(layout, [](auto) { return ""; }) != nullptr;
-  if (known) return {};
-  return {op + ": a weight has " + std::to_string(layout.bits) + " bits in groups of " +
-          std::to_string(layout.group) + "; 4 or 8 in groups of 32, 64 or 128 are read"};
+inline Status check_product(const char* op, const Tc16& layout, int tokens, bool gated = false) {
+  if (tokens <= kGemvTokens) return refuse_weight(op, layout, gated);
+  return {std::string(op) + ": " + std::to_string(tokens) + " tokens; at most " +
+          std::to_string(kGemvTokens) + " are multiplied at a time"};
 }
 
 // All inputs, or as many rounds of all warps as fit.

@@ -37,6 +37,15 @@ __device__ __forceinline__ T block_sum(T value, T* scratch) {
   return warp_sum(lane_index() < kWarps ? scratch[lane_index()] : T{});
 }
 
+// The largest over all threads; `scratch` as above.
+template <int kWarps>
+__device__ __forceinline__ float block_max(float value, float* scratch) {
+  value = warp_max(value);
+  if (lane_index() == 0) scratch[warp_index()] = value;
+  __syncthreads();
+  return warp_max(scratch[lane_index() % kWarps]);
+}
+
 // True in the threads of that block alone which is the last of `blocks` to call, and which sees
 // what all the others wrote before. `counter` is zero before the launch and again after it; `flag`
 // is one word of shared memory.

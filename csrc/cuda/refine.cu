@@ -179,7 +179,7 @@ template <int kBits, int kGroup>
 __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
     refine_kernel(GemvArgs args, const int* chosen, int tiles, Slice slice, bool fours) {
   using Shape = ItemShape<kBits, kGroup>;
-  constexpr int kDepth = Shape::depth(1);  // of the ring of items on their way
+  constexpr int kDepth = ring_depth<Shape>(1);  // of the ring of items on their way
   const Shared shared = shared_parts(slice);
   const std::size_t token = blockIdx.y;
   const int place = static_cast<int>(blockIdx.x) * kWarps + warp_index();
@@ -192,12 +192,12 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
   if (busy && chosen != nullptr) {
     tile = chosen[token * static_cast<std::size_t>(tiles) + static_cast<std::size_t>(place)];
   }
-  const TileAddress address = tile_address(args, tile);
+  const TileAddress address = tile_address(args.weight, args.layout, tile);
   const int items = args.layout.padded_cols() / Shape::kInputs;
   const int slice_items = slice.inputs / Shape::kInputs;
   Item<kBits, kGroup> ring[kDepth][1] = {};
   const auto fetch = [&](int slot, int item, int end) {
-    if (item < end) ring[slot][0] = load_item<kBits, kGroup>(address, item);
+    if (item < end) ring[slot][0] = load_item<kBits, kGroup>(address, item, item * Shape::kGroups);
   };
 
   float totals[1][4] = {};

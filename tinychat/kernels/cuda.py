@@ -6,8 +6,8 @@ take different paths:
 
     tokens         product                        attention
     1 to 8         gemv                           attn_decode
-    9 to 128       gemm_input, gemm               rope_append, torch's attention
-    more           gemm_input, dequantize, mm     rope_append, torch's attention
+    9 to 128       halves, gemm                   rope_append, torch's attention
+    more           halves, dequantize, torch.mm   rope_append, torch's attention
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ FEW_TOKENS = 8  # that gemv and attn_decode take at once, for the price of one
 GEMM_TOKENS = (
     128  # up to which gemm reads packed weights faster than torch multiplies unpacked ones
 )
+# What the largest activation of a row is scaled to in float16: as far up as it stays finite; where
+# torch rounds sums to float16 too, so that they stay finite as well.
+GEMM_EXPONENT, TORCH_EXPONENT = 14, 0
 # Unpacked weights that are multiplied at a time: they stay in the L2 cache of a card.
 SLICE_BYTES = 16 << 20
 # Blocks that share the keys of a token, for each multiprocessor of the card.
@@ -245,7 +248,9 @@ class CudaOps(Ops):
                 *self._around(*around, tokens),
             )
         elif tokens <= self._gemm_tokens:
-            halves, factors = self._gemm_input(x, norm, order, tc16.padded_inputs(weight))
+            halves, factors = self._halves(
+                x, norm, order, tc16.padded_inputs(weight), GEMM_EXPONENT
+            )
             self._device.queue().gemm(
                 halves.data_ptr(),
                 factors.data_ptr(),
@@ -275,15 +280,15 @@ class CudaOps(Ops):
         gating = (gate is not None, self._activation(gate))
         return _address(bias), out.data_ptr(), tokens, *gating, add
 
-    def _gemm_input(
-        self, x: Tensor, norm: Norm | None, order: Tensor | None, padded: int
+    def _halves(
+        self, x: Tensor, norm: Norm | None, order: Tensor | None, padded: int, exponent: int
     ) -> tuple[Tensor, Tensor]:
-        """x as products of many tokens read it: [T, padded] float16, and [T] float32, by which the
-        rows of their results are multiplied.
+        """x as products of many tokens read it: [T, padded] float16, the largest of a row about
+        2^exponent, and [T] float32, by which the rows of their results are multiplied.
         """
         halves = self._new(len(x), padded, dtype=torch.float16)
         factors = self._new(len(x))
-        self._device.queue().gemm_input(
+        self._device.queue().halves(
             x.data_ptr(),
             *self._norm(norm),
             _address(order),
@@ -291,6 +296,7 @@ class CudaOps(Ops):
             factors.data_ptr(),
             *x.shape,
             padded,
+            exponent,
         )
         return halves, factors
 
@@ -308,14 +314,14 @@ class CudaOps(Ops):
     ) -> None:
         """`matmul` with slices of the weight that are unpacked one after the other."""
         outputs, inputs = weight.shape
-        halves, factors = self._gemm_input(x, norm, order, inputs)
+        halves, factors = self._halves(x, norm, order, inputs, TORCH_EXPONENT)
         product = out if gate is None and not add else self._new(len(x), outputs)
         rows = max(1, SLICE_BYTES // (2 * inputs * TILE_OUTPUTS)) * TILE_OUTPUTS
         unpacked = self._new(min(rows, outputs), inputs, dtype=torch.float16)
         for first in range(0, outputs, rows):
             count = min(rows, outputs - first)
             self._device.queue().dequantize(
-                weight.data.data_ptr(), layout, first, count, unpacked.data_ptr()
+                weight.data.data_ptr(), layout, first, count, unpacked.data_ptr(), inputs
             )
             self._device.settle()
             product[:, first : first + count] = halves @ unpacked[:count].T
