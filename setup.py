@@ -149,9 +149,8 @@ def sources_of_cuda(architectures: list[int]) -> dict[Path, list[str]]:
     """The files of the extension for cards; one of them can say what it was built for."""
     folder = ROOT / "csrc" / "cuda"
     own = {path: [] for path in sorted([*folder.glob("*.cu"), *folder.glob("*.cpp")])}
-    listed = r"\,".join(
-        str(10 * number) for number in architectures
-    )  # nvcc splits at a plain comma
+    comma = r"\,"  # at a plain one nvcc would take what follows for another definition
+    listed = comma.join(str(10 * number) for number in architectures)
     return {**own, folder / "module.cpp": [f"-DTINYCHAT_ARCHITECTURES={listed}"]}
 
 
@@ -296,8 +295,8 @@ class BuildNative(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
-        folder = "." if ext.name == CPU else ext.name.rpartition("._")[2]
-        objects = Path(self.build_temp, folder).resolve()
+        below = "." if ext.name == CPU else ext.name.rpartition("._")[2]
+        objects = Path(self.build_temp, below).resolve()
         for folder in (objects, target.parent):
             folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(objects).free < FREE_BYTES_NEEDED:

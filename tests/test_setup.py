@@ -189,13 +189,15 @@ class Tree:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.steps = folder.parent / "steps"
-        for name in ("scripts", "csrc/cpu", ".venv/bin"):
+        for name in ("scripts", "csrc/cpu", "csrc/cuda", ".venv/bin"):
             (folder / name).mkdir(parents=True)
         shutil.copy(REPOSITORY / "Makefile", folder)
         note = f'echo "$1" >>"{self.steps}"; echo noise >&2; mkdir -p .venv'
         (folder / "scripts" / "setup.sh").write_text(note, encoding="utf-8")
-        for name in ("pyproject.toml", "setup.py", "csrc/cpu/matmul.cpp"):
+        for name in ("pyproject.toml", "setup.py", "scripts/nvcc.py"):
             (folder / name).touch()
+        for name in ("cpu/matmul.cpp", "cuda/gemv.cu", "cuda/half.cuh"):
+            (folder / "csrc" / name).touch()
         command = folder / ".venv" / "bin" / "tinychat"
         code = f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n"
         command.write_text(code, encoding="utf-8")
@@ -262,15 +264,17 @@ def test_set_up_is_done_once_and_again_where_something_changed(tree: Tree) -> No
     assert tree.steps_taken() == ["venv", "install", "native"]
     tree.make("chat")
     assert tree.steps_taken() == []
-    tree.change("csrc/cpu/matmul.cpp")
-    tree.make("chat")
-    assert tree.steps_taken() == ["native"]
+    for name in ("csrc/cpu/matmul.cpp", "csrc/cuda/gemv.cu", "csrc/cuda/half.cuh"):
+        tree.change(name)
+        tree.make("chat")
+        assert tree.steps_taken() == ["native"]
 
 
-def test_a_changed_project_file_installs_again(tree: Tree) -> None:
+@pytest.mark.parametrize("name", ("pyproject.toml", "setup.py", "scripts/nvcc.py"))
+def test_a_changed_project_file_installs_again(tree: Tree, name: str) -> None:
     tree.make("chat")
     tree.steps_taken()
-    tree.change("pyproject.toml")
+    tree.change(name)
     tree.make("chat")
     assert tree.steps_taken() == ["install", "native"]
 
