@@ -28,7 +28,7 @@ CXX=$compiler TINYCHAT_SANITIZE=1 TINYCHAT_EMULATION=1 TINYCHAT_WERROR=1 "$pytho
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
 if [ $# -eq 0 ]; then
-    set -- tests/kernels tests/cuda/test_ops.py tests/cuda/test_attention.py tests/cuda/test_gemv.py
+    set -- tests/kernels tests/cuda/test_ops.py tests/cuda/test_attention.py tests/cuda/test_gemv.py tests/cuda/test_sample.py
 fi
 # Python's own output is captured, the sanitizers' reports are not.
 LD_PRELOAD=$preload exec "$python" -m pytest -o pythonpath=build/sanitize -p no:cacheprovider --capture=sys -q "$@"
