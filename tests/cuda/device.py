@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -20,10 +21,10 @@ MULTIPROCESSORS = 3  # several blocks share the keys of a token, and a tiny grid
 class NotedLaunches:
     """A queue that notes what is launched instead, and runs it as often as it is asked to."""
 
-    def __init__(self, queue: Any) -> None:
-        self._queue = queue
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._queue = stream, stream.queue()
         self._launches: list[tuple[str, tuple[Any, ...]]] = []
-        self.tensors: list[Tensor] = []
+        self.tensors: list[Tensor] = []  # what they write to
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         def note(*arguments: Any) -> None:
@@ -34,10 +35,15 @@ class NotedLaunches:
     def run(self) -> None:
         for name, arguments in self._launches:
             getattr(self._queue, name)(*arguments)
+        self._stream.synchronize()
 
 
 class EmulatedDevice:
-    """See `tinychat.kernels.cuda.Device`."""
+    """See `tinychat.kernels.cuda.Device`.
+
+    What is launched by itself has run when the op returns; what was recorded is run as the schedule
+    has it, so that launches may overlap there, whose tensors all stay alive.
+    """
 
     captures_torch = False  # torch is not what is noted
 
@@ -45,46 +51,41 @@ class EmulatedDevice:
         self.native = pytest.importorskip(
             "tinychat.kernels._cuda_emulated", reason="built by `make test`"
         )
-        self._stream = self.native.Stream(
-            arch=schedule.arch,
-            order=getattr(self.native.Order, schedule.order),
-            seed=schedule.seed,
-            late_copies=schedule.late_copies,
-            coresident=schedule.coresident,
-            overlap=schedule.overlap,
-        )
-        self._queue = self._stream.queue()
+        self._replayed = self._open(schedule)
+        self._queue = self._open(replace(schedule, overlap=False)).queue()
         self._notes: NotedLaunches | None = None
-        self._in_use: list[Tensor] = []  # by launches that have not run yet
         self.torch_device = torch.device("cpu")
         self.name = f"cuda-emulated sm_{schedule.arch // 10}"
         self.multiprocessors, self.takes_groups = MULTIPROCESSORS, takes_groups
+
+    def _open(self, schedule: Schedule) -> Any:
+        order = getattr(self.native.Order, schedule.order)
+        return self.native.Stream(**{**asdict(schedule), "order": order})
 
     def queue(self) -> Any:
         return self._queue if self._notes is None else self._notes
 
     def settle(self) -> None:
         assert self._notes is None, "torch would read what is only noted"
-        self._stream.synchronize()
-        self._in_use.clear()
 
     @contextmanager
     def record(self) -> Iterator[NotedLaunches]:
-        notes = self._notes = NotedLaunches(self._queue)
+        notes = self._notes = NotedLaunches(self._replayed)
         try:
             yield notes
         finally:
             self._notes = None
 
     def keep(self, tensor: Tensor) -> Tensor:
-        (self._in_use if self._notes is None else self._notes.tensors).append(tensor)
+        if self._notes is not None:
+            self._notes.tensors.append(tensor)
         return tensor
 
     def shared(self, count: int) -> Tensor:
         return torch.zeros(count, dtype=torch.int32)
 
     def mark(self) -> Callable[[], None]:
-        return self.settle
+        return lambda: None
 
     def available_bytes(self) -> int | None:
         return None
