@@ -24,7 +24,7 @@ constexpr int kGapWords = 4;
 
 // How many items a lane may have on their way, of as many tiles at a time.
 template <class Shape>
-constexpr int ring_depth(int tiles) {
+TINYCHAT_BOTH_SIDES constexpr int ring_depth(int tiles) {
   const int fit = kRingRegisters / (tiles * Shape::kRegisters);
   return fit > 1 ? fit : 1;
 }

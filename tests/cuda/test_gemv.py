@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from tests.cuda.emulated import ORDERS, SCHEDULES, Schedule
 from tests.cuda.test_ops import emulated, norm, norms, open_stream
-from tests.kernels.compare import misaligned, relative_error
+from tests.kernels.compare import as_halves, misaligned, relative_error
 from tests.kernels.test_activation import formula
 from tests.kernels.test_matmul import SHAPES, random_weight
 from tinychat.errors import KernelError
@@ -77,15 +77,8 @@ def gemv(
 
 
 def rounded(x: Tensor, group_size: int) -> Tensor:
-    """x as the kernel sees it, float64: each group in float16, its largest magnitude brought to
-    2^14..2^15.
-    """
-    cols = x.shape[1]
-    group = group_size if group_size in (32, 64, 128) else 128
-    groups = functional.pad(x, (0, -cols % group)).double().unflatten(1, (-1, group))
-    exponents = torch.frexp(groups.abs().amax(dim=-1, keepdim=True)).exponent - 1
-    scaling = torch.exp2(14.0 - exponents.clamp_min(-100).double())
-    return ((groups * scaling).half().double() / scaling).flatten(1)[:, :cols]
+    """x as the kernel sees it, float64."""
+    return as_halves(x, tc16.packed_group(group_size, x.shape[1]))
 
 
 def product(x: Tensor, weight: LowBitWeight) -> Tensor:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.kernels.compare import misaligned, relative_error
+from tests.kernels.compare import misaligned, on_card, relative_error, same
 from tinychat.errors import KernelError
 from tinychat.kernels import AttentionShape, Ops
 from tinychat.kernels.cpu import CpuOps
@@ -94,8 +94,7 @@ CASES = (
 
 
 def tolerance(ops: Ops, case: Case) -> float:
-    on_card = ops.name.startswith("cuda")
-    return HALF_TOLERANCE if on_card and case.tokens > FEW_TOKENS_ON_CARD else TOLERANCE
+    return HALF_TOLERANCE if on_card(ops) and case.tokens > FEW_TOKENS_ON_CARD else TOLERANCE
 
 
 def widest(ops: Ops) -> torch.dtype:
@@ -350,11 +349,7 @@ def test_misaligned_memory(ops: Ops, tokens: int) -> None:
         rope=tuple(map(misaligned, inputs.rope)),
         alibi=None,
     )
-    out, expected = moved.run(ops, case), inputs.run(ops, case)
-    if ops.name.startswith("cuda"):  # its sums have another order there
-        assert relative_error(out, expected) < TOLERANCE
-    else:
-        assert torch.equal(out, expected)
+    assert same(ops, moved.run(ops, case), inputs.run(ops, case), TOLERANCE)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.head_dim % 16], ids=str)

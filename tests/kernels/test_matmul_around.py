@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.kernels.compare import misaligned, norms
+from tests.kernels.compare import misaligned, norms, same
 from tests.kernels.test_matmul import TOKENS, random_weight
 from tinychat.errors import KernelError
 from tinychat.kernels import Activation, Norm, Ops, PackedWeight
 from tinychat.kernels.cpu import CpuOps
 from tinychat.quantize.format import BITS
 
+# Where the sums of a norm have another order, an activation may be rounded the other way: 2^-11.
+NORM_ROUNDING = 5e-4
 # Outputs of a gated product: whole tiles of 16 rows, and such whose second half begins inside one.
 GATED = (16, 48, 1, 5, 24, 37)
 
@@ -28,12 +30,15 @@ def test_norm_and_order_come_first(ops: Ops, shape: tuple[int, int, int], tokens
     packed, x = ops.pack(random_weight(*shape, 4)), torch.randn((tokens, shape[1]))
     before, order = x.clone(), torch.randperm(shape[1]).int()
     ordered = x[:, order.long()].contiguous()
-    assert torch.equal(ops.matmul(x, packed, order=order), ops.matmul(ordered, packed))
+    actual, expected = ops.matmul(x, packed, order=order), ops.matmul(ordered, packed)
+    assert torch.equal(actual, expected)
     for norm in norms(shape[1]):
         normal = ops.norm(x, norm)
-        assert torch.equal(ops.matmul(x, packed, norm=norm), ops.matmul(normal, packed))
+        expected = ops.matmul(normal, packed)
+        assert same(ops, ops.matmul(x, packed, norm=norm), expected, NORM_ROUNDING)
         expected = ops.matmul(normal[:, order.long()].contiguous(), packed)
-        assert torch.equal(ops.matmul(x, packed, norm=norm, order=order), expected)
+        actual = ops.matmul(x, packed, norm=norm, order=order)
+        assert same(ops, actual, expected, NORM_ROUNDING)
     assert torch.equal(x, before)
 
 
