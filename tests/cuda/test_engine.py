@@ -1,10 +1,10 @@
-"""Whole models through `CudaOps` on an emulated card: what they say, and that no way of evaluating
-changes it.
+"""Whole models through `CudaOps`, on an emulated card and on a real one: what they say, and that no
+way of evaluating changes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,12 +13,14 @@ import torch
 from tests.cuda.device import emulated_ops
 from tests.cuda.emulated import Schedule
 from tests.kernels.compare import relative_error
+from tests.kernels.on_card import real_ops
 from tests.tiny_models import TINY, StateDict, tiny_config, tiny_reference
 from tinychat import LLM, ArgumentError, SamplingParams, load
 from tinychat.assembly import build
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import load_config
 from tinychat.hub import resolve_model
+from tinychat.kernels.cuda import CudaOps
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.tokenizer import Tokenizer
 
@@ -48,6 +50,16 @@ def tiny(name: str, ops: Any, weights: str = "int4", **settings: Any) -> LLM:
     return build(StateDict(state), tiny_config(name), ops, weights=weights, **settings)
 
 
+Make = Callable[..., CudaOps]
+
+
+@pytest.fixture(params=(emulated_ops, pytest.param(real_ops, marks=pytest.mark.cuda)))
+def make(request: pytest.FixtureRequest) -> Make:
+    """Makes the ops of a card."""
+    made: Make = request.param
+    return made
+
+
 @pytest.fixture(scope="module")
 def prompt() -> list[int]:
     with load(device="cpu") as llm:
@@ -59,16 +71,18 @@ def greedy(llm: LLM, ids: list[int], count: int) -> list[int]:
     return list(llm.generate(ids, params).token_ids)
 
 
-def test_the_shipped_model_says_what_it_says_in_floating_point(prompt: list[int]) -> None:
+def test_the_shipped_model_says_what_it_says_in_floating_point(
+    prompt: list[int], make: Make
+) -> None:
     with load(weights="fp32", device="cpu") as llm:
         expected = greedy(llm, prompt, GREEDY_TOKENS)
-        with shipped(emulated_ops()) as card:
+        with shipped(make()) as card:
             actual = greedy(card, prompt, GREEDY_TOKENS)
             if actual != expected:
                 pairs = zip(actual, expected, strict=True)
                 same = next(i for i, (mine, theirs) in enumerate(pairs) if mine != theirs)
                 text = [*prompt, *expected[:same]]
-                difference = card.logits(text)[-1] - llm.logits(text)[-1]
+                difference = card.logits(text)[-1].cpu() - llm.logits(text)[-1]
                 assert difference.abs().max() < SAME, f"token {same} differs"
 
 
@@ -77,27 +91,27 @@ def ids_for(llm: LLM, count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_every_family(name: str) -> None:
+def test_every_family(name: str, make: Make) -> None:
     """A prompt in a chunk of many tokens, then tokens one by one, against the float reference."""
     with (
         tiny(name, ReferenceOps(), kv_cache="fp16", max_context=64) as reference,
-        tiny(name, emulated_ops(gemm_tokens=12), max_context=64) as card,
+        tiny(name, make(gemm_tokens=12), max_context=64) as card,
     ):
         ids = ids_for(card, 30)
         for engine in (reference.engine, card.engine):
             engine.prefill(ids[:20])
         for token in ids[20:]:
             expected, actual = reference.engine.step(token), card.engine.step(token)
-            assert relative_error(actual, expected) < HALF_ROUNDING
+            assert relative_error(actual.cpu(), expected) < HALF_ROUNDING
 
 
 @pytest.mark.parametrize("tokens", (7, 8, 9, 12, 13, 40))
 @pytest.mark.parametrize("kv_cache", ("fp16", "int8"))
-def test_every_path_of_a_prompt(tokens: int, kv_cache: str) -> None:
+def test_every_path_of_a_prompt(tokens: int, kv_cache: str, make: Make) -> None:
     """Few tokens, some, many, and the same after a cached prefix."""
     with (
         tiny("llama", ReferenceOps(), kv_cache=kv_cache, max_context=128) as reference,
-        tiny("llama", emulated_ops(gemm_tokens=12), kv_cache=kv_cache, max_context=128) as card,
+        tiny("llama", make(gemm_tokens=12), kv_cache=kv_cache, max_context=128) as card,
     ):
         ids = ids_for(card, 60)
         for cached in (0, 20):
@@ -109,17 +123,17 @@ def test_every_path_of_a_prompt(tokens: int, kv_cache: str) -> None:
                 logits.append(engine.prefill(ids[: cached + tokens]))
             expected, actual = logits
             most = CODE_ROUNDING if kv_cache == "int8" else HALF_ROUNDING
-            assert relative_error(actual, expected) < most
+            assert relative_error(actual.cpu(), expected) < most
 
 
 @pytest.fixture
-def card() -> Iterator[LLM]:
-    with tiny("llama", emulated_ops(), max_context=64) as llm:
+def card(make: Make) -> Iterator[LLM]:
+    with tiny("llama", make(), max_context=64) as llm:
         yield llm
 
 
 @pytest.mark.parametrize("temperature", (0.0, 1.0))
-def test_running_ahead_gives_the_text_of_waiting(card: LLM, temperature: float) -> None:
+def test_running_ahead_gives_the_text_of_waiting(card: LLM, temperature: float, make: Make) -> None:
     assert card.engine.runs_ahead
     prompt = ids_for(card, 5)
     params = SamplingParams(
@@ -132,7 +146,7 @@ def test_running_ahead_gives_the_text_of_waiting(card: LLM, temperature: float) 
         ignore_eos=True,
     )
     ahead = card.generate(prompt, params)
-    with tiny("llama", emulated_ops(), max_context=64, prompt_lookup=4) as other:
+    with tiny("llama", make(), max_context=64, prompt_lookup=4) as other:
         assert not other.engine.runs_ahead
         waiting = other.generate(prompt, params)
     assert ahead.token_ids == waiting.token_ids
@@ -180,10 +194,10 @@ def test_every_architecture_says_the_same(arch: int) -> None:
         assert greedy(llm, ids_for(llm, 12), 6) == ids
 
 
-def test_float_weights_run_through_torch() -> None:
+def test_float_weights_run_through_torch(make: Make) -> None:
     with (
         tiny("llama", ReferenceOps(), "fp16", kv_cache="fp16", max_context=64) as reference,
-        tiny("llama", emulated_ops(), "fp16", max_context=64) as card,
+        tiny("llama", make(), "fp16", max_context=64) as card,
     ):
         ids = ids_for(card, 12)
         assert greedy(card, ids, 8) == greedy(reference, ids, 8)

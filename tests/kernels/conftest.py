@@ -19,7 +19,7 @@ from tinychat.kernels import Ops
 from tinychat.kernels.reference import ReferenceOps
 
 NATIVE = tuple(f"cpu-{isa}" for isa in ISAS)
-CARDS = ("cuda-emulated", "cuda")
+CARDS = ("cuda-emulated", pytest.param("cuda", marks=pytest.mark.cuda))
 THREADS = 2  # enough to share work out unevenly: the cases have odd numbers of rows and heads
 
 

@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any, cast
 
 import pytest
-import torch
 from torch import Tensor
 
 from tinychat.errors import TinyChatError
 from tinychat.kernels import Ops
+from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.cuda import CudaOps
-from tinychat.kernels.dispatch import select
+from tinychat.kernels.cuda_device import CudaDevice
+from tinychat.kernels.dispatch import choose_card
 
 # Arguments that an op changes in place.
 CHANGED = ("residual", "logits", "keys", "values")
@@ -71,11 +72,16 @@ OPS = (
 )
 
 
-def card_ops() -> Ops:
-    """The caller closes them. Skips the test where there is no card."""
+def real_ops(**settings: Any) -> CudaOps:
+    """The ops of the first card; the caller closes them. Skips the test where there is no card."""
     try:
-        ops = select("cuda")
+        card = choose_card("cuda")
     except TinyChatError as error:
         pytest.skip(str(error))
-    assert isinstance(ops, CudaOps) and torch.cuda.is_available()
-    return cast(Ops, FromHost(ops))
+    assert card is not None
+    return CudaOps(CudaDevice(card), CpuOps(), **settings)
+
+
+def card_ops() -> Ops:
+    """The same for tensors of the host."""
+    return cast(Ops, FromHost(real_ops()))
