@@ -72,7 +72,7 @@ def test_tokens_come_as_often_as_is_probable(ops: Ops, name: str) -> None:
     rule = RULES[name]
     logits = 2 * torch.randn(60)
     recent = logits.topk(5).indices.int()
-    draws = 1500
+    draws = 60 if ops.name.startswith("cuda-emulated") else 1500  # a draw takes 15 ms there
     counts = Counter(ops.sample(logits, rule, recent, (i + 0.5) / draws) for i in range(draws))
     kept = kept_tokens(logits, rule, recent)
     assert set(counts) <= {token for token, _ in kept}
