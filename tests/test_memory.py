@@ -15,6 +15,7 @@ from tests.tiny_models import TINY
 from tinychat import memory
 from tinychat.config import ModelConfig, parse_config
 from tinychat.errors import ArgumentError, NotEnoughMemoryError
+from tinychat.kernels import tc16
 
 CONFIG = parse_config({**TINY["llama"], "max_position_embeddings": 4096})
 KV_BYTES = 1 << 20  # a megabyte a token
@@ -64,6 +65,16 @@ def test_both_parts_of_a_head_are_counted(lm_head: str, bits: list[int]) -> None
     assert head_of(large, lm_head) == sum(memory.packed_bytes(8192, 128, b) for b in bits)
     assert head_of(large, "auto") == head_of(large, "int4+4")
     assert head_of(small, "auto") == head_of(small, "int8")
+
+
+@pytest.mark.parametrize("bits", (2, 3, 4, 8))
+@pytest.mark.parametrize("shape", ((4096, 4096), (22016, 4096), (4096, 11008), (128256, 2048)))
+def test_what_a_card_holds_of_a_matrix_is_known(shape: tuple[int, int], bits: int) -> None:
+    for group in (32, 64, 128):
+        expected = tc16.packed_bytes(bits, shape, group)
+        assert memory.packed_bytes(*shape, bits, group, on_card=True) == expected
+    whole_row = tc16.packed_bytes(bits, shape, shape[1])
+    assert memory.packed_bytes(*shape, bits, -1, on_card=True) == whole_row
 
 
 CPU = (

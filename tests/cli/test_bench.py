@@ -107,6 +107,7 @@ def test_a_depth_beyond_the_context_is_refused_with_the_numbers() -> None:
         (["--shape", "smollm2-135m", "--repeats", "0"], 2, "repeats=0 is out of range"),
         (["some/model", "--shape", "smollm2-135m"], 2, "exclude each other"),
         (["--shape", "smollm2-135m", "--against", "gpu"], 2, "'gpu'"),
+        (["--shape", "smollm2-135m", "--device", "gpu"], 2, "device='gpu' is not auto, cpu, cuda"),
         (["/no/such/folder/at/all"], 3, "/no/such/folder/at/all"),
     ],
 )
@@ -122,6 +123,15 @@ def test_bad_usage_is_one_line_and_nothing_runs(
     assert line in err and err.count("\n") == 1
     assert processes == []
     assert main(["bench", "--shape", "smollm2-135m", "--repeats", "1"]) == 0
+
+
+def test_a_profile_is_refused_on_a_card(
+    processes: list[Job], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinychat.kernels.dispatch.choose_card", lambda device: object())
+    assert main(["bench", "--shape", "smollm2-135m", "--device", "cuda", "--profile"]) == 2
+    assert "--profile is for the CPU" in capsys.readouterr().err
+    assert processes == []
 
 
 def test_an_unknown_shape_or_format_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

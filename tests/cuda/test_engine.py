@@ -17,11 +17,17 @@ from tests.kernels.on_card import real_ops
 from tests.tiny_models import TINY, StateDict, tiny_config, tiny_reference
 from tinychat import LLM, ArgumentError, SamplingParams, load
 from tinychat.assembly import build
+from tinychat.bench import ours
+from tinychat.bench.job import Job
+from tinychat.bench.ours import TinyChatRunner
+from tinychat.bench.worker import measure
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import load_config
 from tinychat.hub import resolve_model
 from tinychat.kernels.cuda import CudaOps
 from tinychat.kernels.reference import ReferenceOps
+from tinychat.memory import weight_bytes
+from tinychat.nn.linear import Linear
 from tinychat.tokenizer import Tokenizer
 
 GREEDY_TOKENS = 32
@@ -201,3 +207,31 @@ def test_float_weights_run_through_torch(make: Make) -> None:
     ):
         ids = ids_for(card, 12)
         assert greedy(card, ids, 8) == greedy(reference, ids, 8)
+
+
+def test_a_benchmark_decodes_as_a_chat_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours, "select", lambda *_, **__: emulated_ops())
+    monkeypatch.setattr(ours, "shape_config", lambda _: tiny_config("llama"))
+    job = Job("tinychat", "int4", None, "tiny", 2, 6, 3, (0, 4))
+    runner = TinyChatRunner(job)
+    assert runner.isa == "cuda-emulated sm_90"
+    steps: list[int] = []
+    monkeypatch.setattr(runner, "step", steps.append)
+    for sample in measure(runner, job):
+        assert len(sample.token_s) == job.new_tokens
+        assert sample.prefill_s > 0
+    assert steps == []  # no token was asked for by the host
+
+
+@pytest.mark.parametrize("lm_head", ("auto", "int4+4", "fp16"))
+@pytest.mark.parametrize("name", ("llama", "llama-mha-tied", "falcon-7b"))
+def test_memory_is_known_before_it_is_taken(name: str, lm_head: str) -> None:
+    config = tiny_config(name)
+    with tiny(name, emulated_ops(), max_context=64, lm_head=lm_head) as llm:
+        model = llm.engine.model
+        held = model.held_bytes
+        if not (isinstance(model.head, Linear) and model.head.weight is model.embedding):
+            held += model.embedding.numel() * 2  # as the folder's are: float16
+        # Rows and inputs that fill the last tile are not counted: much of so small a model.
+        estimate = weight_bytes(config, "int4", lm_head, on_card=True)
+        assert 0.6 * held < estimate < 1.1 * held

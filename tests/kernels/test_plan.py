@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tinychat.errors import ArgumentError, KernelError, TinyChatError
-from tinychat.kernels import Norm, dispatch
+from tinychat.kernels import Norm, cards, dispatch
 from tinychat.kernels.cpu import CpuOps
 from tinychat.quantize.format import BITS
 from tinychat.quantize.grid import Grid
@@ -119,10 +119,21 @@ def test_select_gives_the_named_or_the_best() -> None:
     assert reasons["scalar"] == ""
     best = next(name for name, reason in reasons.items() if not reason)
     for isa in (None, "scalar"):
-        ops = dispatch.select(isa=isa, threads=1)
+        ops = dispatch.select("cpu", isa=isa, threads=1)
         assert ops.name == f"cpu-{isa or best}"
         assert ops.can_record
         ops.close()
+
+
+def test_auto_is_the_first_card_or_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cards, "why_not", lambda index: "there is none")
+    assert dispatch.choose_card("auto") is None and dispatch.choose_card("cpu") is None
+    with pytest.raises(ArgumentError, match="device='cuda' cannot be used: there is none"):
+        dispatch.choose_card("cuda")
+    monkeypatch.setattr(cards, "why_not", lambda index: "")
+    monkeypatch.setattr(cards, "choose", lambda index: ("card", index))
+    assert dispatch.choose_card("auto") == dispatch.choose_card("cuda") == ("card", None)
+    assert dispatch.choose_card("cuda:1") == ("card", 1)
 
 
 def test_select_says_why_not() -> None:
@@ -130,6 +141,8 @@ def test_select_says_why_not() -> None:
         dispatch.select(isa="sse9")
     with pytest.raises(ArgumentError, match="device='tpu'"):
         dispatch.select("tpu")
+    with pytest.raises(ArgumentError, match=r"device='cuda:99' cannot be used: .+"):
+        dispatch.select("cuda:99")
     for name, reason in dispatch.cpu_isas().items():
         if reason:
             with pytest.raises(ArgumentError, match=name):

@@ -89,6 +89,7 @@ def make_jobs(arguments: argparse.Namespace) -> list[Job]:
     Raises: ArgumentError, ContextLengthError, and what finding the model raises.
     """
     from tinychat.config import load_config
+    from tinychat.kernels.dispatch import check_device, choose_card
     from tinychat.shapes import shape_config
 
     if arguments.shape is not None and arguments.model is not None:
@@ -97,6 +98,9 @@ def make_jobs(arguments: argparse.Namespace) -> list[Job]:
         raise ArgumentError(
             "--prompt-lookup has no part in a benchmark, which evaluates given tokens one by one"
         )
+    check_device(arguments.device)
+    if arguments.profile and choose_card(arguments.device) is not None:
+        raise ArgumentError("--profile is for the CPU (--device cpu); on a card use Nsight Systems")
     forms = parse_against(arguments.against)
     depths = parse_depths(arguments.depth)
     if arguments.shape is not None:
