@@ -131,9 +131,8 @@ Status gemv(const Queue& queue, const GemvArgs& args) {
     constexpr int kBits = decltype(shape)::kCodeBits, kGroup = decltype(shape)::kGroupInputs;
     return args.gated ? gemv_kernel<kBits, kGroup, 2> : gemv_kernel<kBits, kGroup, 1>;
   });
-  const int tiles = args.gated ? 2 : 1, cols = args.layout.cols;
-  const bool fours = args.order == nullptr && can_pack(args.x, cols, 4) &&
-                     can_pack(args.norm.weight, cols, 4) && can_pack(args.norm.bias, cols, 4);
+  const int tiles = args.gated ? 2 : 1;
+  const bool fours = can_load_fours(args.x, inputs_of(args));
   const Slice slice = choose_slice(args, tiles);
   const LaunchShape shape{"gemv", static_cast<unsigned>(args.layout.tiles() / tiles), kThreads,
                           static_cast<std::size_t>(shared_bytes(slice, tiles))};

@@ -104,9 +104,7 @@ Status halves(const Queue& queue, const HalvesArgs& args) {
     return {"halves: " + std::to_string(args.out_cols) + " columns for " +
             std::to_string(args.cols) + " inputs"};
   }
-  const bool fours = args.order == nullptr && can_pack(args.x, args.cols, 4) &&
-                     can_pack(args.norm.weight, args.cols, 4) &&
-                     can_pack(args.norm.bias, args.cols, 4) &&
+  const bool fours = can_load_fours(args.x, {args.norm, args.order, args.cols}) &&
                      can_pack(static_cast<const __half*>(args.out), args.out_cols, 4);
   const LaunchShape shape{"halves", static_cast<unsigned>(args.tokens), kThreads,
                           kWarps * sizeof(float)};

@@ -89,6 +89,12 @@ struct Inputs {
   int cols;                   // K
 };
 
+// Whether the inputs of all rows of x lie side by side, to be read four at a time.
+inline bool can_load_fours(const float* x, const Inputs& inputs) {
+  return inputs.order == nullptr && can_pack(x, inputs.cols, 4) &&
+         can_pack(inputs.norm.weight, inputs.cols, 4) && can_pack(inputs.norm.bias, inputs.cols, 4);
+}
+
 // The column of x that input k is. An order that points outside gives the last one.
 __device__ __forceinline__ int column_of(const Inputs& inputs, int k) {
   if (inputs.order == nullptr) return k;

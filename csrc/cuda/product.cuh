@@ -81,7 +81,7 @@ __device__ __forceinline__ const float* token_row(const GemvArgs& args, int toke
   return args.x + static_cast<std::size_t>(token) * static_cast<std::size_t>(args.layout.cols);
 }
 
-__device__ __forceinline__ Inputs inputs_of(const GemvArgs& args) {
+TINYCHAT_BOTH_SIDES inline Inputs inputs_of(const GemvArgs& args) {
   return {args.norm, args.order, args.layout.cols};
 }
 

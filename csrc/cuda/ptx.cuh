@@ -122,11 +122,6 @@ __device__ __forceinline__ uint4 load_stream16(const void* global) {
   return value;
 }
 
-// Begins to bring the line at an address into L2: prefetch.global.L2.
-__device__ __forceinline__ void prefetch_l2(const void* global) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(global)));
-}
-
 // Adds to a counter in global memory and returns what it was. What the block did before (across a
 // barrier) is seen by who adds later, and the other way round: atom.acq_rel.gpu.add.
 __device__ __forceinline__ unsigned fetch_add_acq_rel(unsigned* counter, unsigned by) {

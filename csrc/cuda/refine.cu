@@ -19,6 +19,7 @@
 // where tiles are fewer than the warps of the card.
 #include "cuda/launch.h"
 #include "cuda/ops.h"
+#include "cuda/order.cuh"
 #include "cuda/product.cuh"
 #include "cuda/ptx.cuh"
 #include "cuda/reduce.cuh"
@@ -34,15 +35,6 @@ constexpr int kTilesPerWarp = 8;
 constexpr int kTilesPerBlock = kChooseWarps * kTilesPerWarp;
 constexpr int kOwnKeys = kRefineOutputs / kTileRows / kChooseThreads;  // of a thread
 
-// Ordered as the numbers are: zeros are equal, NaN is minus infinity. No number has key 0.
-__device__ __forceinline__ std::uint32_t key_of(float x) {
-  constexpr std::uint32_t kSign = 0x80000000u;
-  if (x != x) x = -INFINITY;
-  if (x == 0.0f) x = 0.0f;
-  const auto bits = bit_cast<std::uint32_t>(x);
-  return (bits & kSign) != 0 ? ~bits : bits | kSign;
-}
-
 // The keys of the warp's tiles to memory.
 __device__ __forceinline__ void write_keys(const float* row, int outputs, int tiles,
                                            unsigned* keys) {
@@ -53,7 +45,7 @@ __device__ __forceinline__ void write_keys(const float* row, int outputs, int ti
 #pragma unroll
   for (int i = 0; i < kSteps; ++i) {
     const int output = (first + 2 * i + half) * kTileRows + place;
-    largest[i] = output < outputs ? key_of(row[output]) : 0u;
+    largest[i] = output < outputs ? key_of_logit(row[output]) : 0u;
   }
 #pragma unroll
   for (int i = 0; i < kSteps; ++i) {
@@ -252,7 +244,7 @@ Status add_products(const Queue& queue, const RefineArgs& args, const int* chose
   const Kernel kernel = variant_of(args.layout, [](auto shape) -> Kernel {
     return refine_kernel<decltype(shape)::kCodeBits, decltype(shape)::kGroupInputs>;
   });
-  const bool fours = can_pack(args.x, args.layout.cols, 4);
+  const bool fours = can_load_fours(product.x, inputs_of(product));
   const Slice slice = choose_slice(product, 1);
   const int blocks = ceil_div(tiles, kWarps);
   const LaunchShape shape{"refine",

@@ -28,6 +28,7 @@
 // global memory, to which all blocks add; integers give the same draws. Not yet run on a card.
 #include "cuda/launch.h"
 #include "cuda/ops.h"
+#include "cuda/order.cuh"
 #include "cuda/ptx.cuh"
 #include "cuda/reduce.cuh"
 
@@ -52,16 +53,6 @@ constexpr int kIdBits = 18;
 constexpr int kRankBits = 50;
 constexpr int kDigitBits = 10;  // log2 of kBins, and a divisor of kRankBits
 static_assert(kMostSampled == 1 << kIdBits && kBins == 1 << kDigitBits);
-
-// Orders as floats do. No number has key 0; NaN and -0 do not occur.
-constexpr std::uint32_t kMinusInfinityKey = 0x007fffffu;
-__device__ __forceinline__ std::uint32_t key_of(float value) {
-  const std::uint32_t bits = __float_as_uint(value);
-  return (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
-}
-__device__ __forceinline__ float value_of(std::uint32_t key) {
-  return __uint_as_float((key >> 31) != 0 ? key & 0x7fffffffu : ~key);
-}
 
 __device__ __forceinline__ Rank rank_of(std::uint32_t key, int id) {
   return static_cast<Rank>(key) << kIdBits | static_cast<Rank>(kMostSampled - 1 - id);
@@ -201,12 +192,11 @@ __device__ __forceinline__ Mass from_first_thread(Scratch& scratch, F f) {
 
 __device__ __forceinline__ std::uint32_t penalized_key(const SampleArgs& args, int id) {
   float logit = args.logits[id];
-  if (logit != logit) return kMinusInfinityKey;
   if (args.seen != nullptr && args.seen[id] != 0) {
     const float penalty = args.rule->repetition_penalty;
     logit = logit > 0.0f ? logit / penalty : logit * penalty;
   }
-  return key_of(logit + 0.0f);  // -0 equals 0
+  return key_of_logit(logit);
 }
 
 // Writes the keys of this block's slice and its first token in rank.

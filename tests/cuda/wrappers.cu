@@ -77,7 +77,6 @@ __global__ void cp_async_kernel(const uint4* from, const int* keep, uint4* out) 
 }
 
 __global__ void load_stream_kernel(const uint4* from, uint4* out) {
-  prefetch_l2(from + threadIdx.x);
   out[threadIdx.x] = load_stream16(from + threadIdx.x);
 }
 

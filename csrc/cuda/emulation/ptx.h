@@ -176,8 +176,6 @@ inline uint4 load_stream16(const void* global) {
   return value;
 }
 
-inline void prefetch_l2(const void*) {}
-
 inline unsigned fetch_add_acq_rel(unsigned* counter, unsigned by) { return atomicAdd(counter, by); }
 
 inline void fence_system() {}
