@@ -84,6 +84,8 @@ WRAPPERS: Mapping[str, Wrapper] = {
     "half2": Wrapper(
         (("half2_arithmetic", "a", "b", "c", "out", "n"),), {"out": ((4, PAIRS, 2), HALF)}
     ),
+    "fence": Wrapper((("fence", "data", "flag"),), {"data": ((1,), WORD), "flag": ((1,), WORD)}),
+    "bits": Wrapper((("bits", "counter", "from", "out"),), {"out": ((32,), FLOAT)}, ("counter",)),
     "arch": Wrapper((("arch", "out"),), {"out": ((1,), WORD)}),
 }
 # What wrappers.cu exports beside: it reads shared memory that nobody wrote.
@@ -128,6 +130,8 @@ def cases() -> Iterator[tuple[str, Tensors]]:
     yield "halves_to_floats/some", {"from": some_halves(HALVES), "n": number(HALVES)}
     yield "floats_to_halves/some", {"from": some_floats(normal), "n": number(FLOATS)}
     yield "half2/random", {**some_pairs(draw), "n": number(PAIRS)}
+    yield "fence/system", {}
+    yield "bits/random", {"counter": torch.ones(1, dtype=torch.int64), "from": normal(32)}
     yield "arch/own", {}
 
 

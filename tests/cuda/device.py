@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from tests.cuda.emulated import Schedule
+from tests.cuda.emulated import SHUFFLED, Schedule
 from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.cuda import CudaOps
 
@@ -51,16 +51,12 @@ class EmulatedDevice:
         self.native = pytest.importorskip(
             "tinychat.kernels._cuda_emulated", reason="built by `make test`"
         )
-        self._replayed = self._open(schedule)
-        self._queue = self._open(replace(schedule, overlap=False)).queue()
+        self._replayed = schedule.open(self.native)
+        self._queue = replace(schedule, overlap=False).open(self.native).queue()
         self._notes: NotedLaunches | None = None
         self.torch_device = torch.device("cpu")
         self.name = f"cuda-emulated sm_{schedule.arch // 10}"
         self.multiprocessors, self.takes_groups = MULTIPROCESSORS, takes_groups
-
-    def _open(self, schedule: Schedule) -> Any:
-        order = getattr(self.native.Order, schedule.order)
-        return self.native.Stream(**{**asdict(schedule), "order": order})
 
     def queue(self) -> Any:
         return self._queue if self._notes is None else self._notes
@@ -89,9 +85,6 @@ class EmulatedDevice:
 
     def available_bytes(self) -> int | None:
         return None
-
-
-SHUFFLED = Schedule(order="shuffled")
 
 
 def emulated_ops(schedule: Schedule = SHUFFLED, **settings: Any) -> CudaOps:

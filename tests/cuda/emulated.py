@@ -9,8 +9,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -74,7 +75,12 @@ class Schedule:
     coresident: bool = False
     overlap: bool = False
 
+    def open(self, module: Any) -> Any:
+        """A stream of the emulated card, as its module has it."""
+        return module.Stream(**{**asdict(self), "order": getattr(module.Order, self.order)})
 
+
+SHUFFLED = Schedule(order="shuffled")
 # Everything that a right kernel must not notice.
 SCHEDULES = tuple(
     replace(base, arch=arch, late_copies=late)

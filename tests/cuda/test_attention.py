@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.cuda.emulated import SCHEDULES, Schedule
-from tests.cuda.test_ops import emulated, open_stream
+from tests.cuda.emulated import SCHEDULES, SHUFFLED, Schedule
+from tests.cuda.streams import address, emulated, open_stream
 from tests.kernels.compare import misaligned, relative_error
 from tests.kernels.test_attention import (
     CASES,
@@ -28,7 +28,6 @@ from tinychat.errors import KernelError
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.kernels.rows import from_rows
 
-SHUFFLED = Schedule(order="shuffled")
 MOST_TOKENS = 8
 LEAST_STRETCH = 64  # keys, of attn_decode.cu
 CACHES = (torch.float16, torch.int8)
@@ -50,10 +49,6 @@ DECODED = (
     Case(8, 2, 1, 8, rotated=8),
     Case(8, 4, 2, 16, start=100, rotated=16, window=5, alibi=True),
 )
-
-
-def address(x: Tensor | None) -> int:
-    return 0 if x is None else x.data_ptr()
 
 
 class Card:

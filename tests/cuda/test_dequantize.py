@@ -7,27 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.cuda.emulated import SCHEDULES, Schedule
-from tests.cuda.test_ops import emulated, norm, norms, open_stream
-from tests.kernels.compare import misaligned
+from tests.cuda.emulated import SCHEDULES, SHUFFLED, Schedule
+from tests.cuda.streams import address, emulated, layout_of, open_stream
+from tests.cuda.test_ops import norm
+from tests.kernels.compare import misaligned, norms
 from tests.kernels.test_matmul import SHAPES, random_weight
 from tinychat.errors import KernelError
 from tinychat.kernels import Norm, PackedWeight, tc16
 from tinychat.quantize.format import dequantize as reference
-
-SHUFFLED = Schedule(order="shuffled")
-
-
-def layout_of(packed: PackedWeight):
-    rows, cols = packed.shape
-    group = tc16.packed_group(packed.group_size, cols)
-    return emulated.Tc16(tc16.stored_bits(packed.bits), rows, cols, group)
-
-
-def padded(packed: PackedWeight) -> int:
-    """K as the layout fills it up."""
-    step = max(64, tc16.packed_group(packed.group_size, packed.shape[1]))
-    return -(-packed.shape[1] // step) * step
 
 
 def dequantize(
@@ -67,9 +54,9 @@ def halves(
         x.data_ptr(),
         getattr(emulated.NormKind, how.kind),
         how.weight.data_ptr() if before else 0,
-        0 if how.bias is None else how.bias.data_ptr(),
+        address(how.bias),
         how.eps,
-        0 if order is None else order.data_ptr(),
+        address(order),
         out.data_ptr(),
         factors.data_ptr(),
         *x.shape,
@@ -100,8 +87,8 @@ def test_every_row_rounded_once(shape: tuple[int, int, int], bits: int) -> None:
     packed, expected = tc16.pack(weight), reference(weight).half()
     rows, cols = packed.shape
     assert torch.equal(dequantize(packed, 0, rows), expected)
-    filled = functional.pad(expected, (0, padded(packed) - cols))
-    assert torch.equal(dequantize(packed, 0, rows, padded(packed)), filled)
+    filled = functional.pad(expected, (0, tc16.padded_inputs(packed) - cols))
+    assert torch.equal(dequantize(packed, 0, rows, tc16.padded_inputs(packed)), filled)
 
 
 @pytest.mark.parametrize("bits", (4, 8))
@@ -142,7 +129,7 @@ def test_refused_rows_and_columns() -> None:
         with pytest.raises(KernelError, match=f"{cols} columns for 70 inputs; at most 128"):
             dequantize(packed, 0, 16, cols)
     with pytest.raises(KernelError, match="dequantize: a weight has 3 bits in groups of 32; 4 or"):
-        open_stream(SHUFFLED).queue().dequantize(0, emulated.Tc16(3, 16, 64, 32), 0, 16, 0, 64)
+        open_stream().queue().dequantize(0, emulated.Tc16(3, 16, 64, 32), 0, 16, 0, 64)
 
 
 # --- halves
@@ -197,7 +184,7 @@ def test_a_norm_and_an_order_come_first(cols: int) -> None:
         assert torch.equal(actual, expected)
     for how in norms(cols):
         # The op of its own, whose sums are made in the same order.
-        normal = norm(open_stream(SHUFFLED), x, how)
+        normal = norm(open_stream(), x, how)
         for actual, expected in zip(halves(x, before=how), halves(normal), strict=True):
             assert torch.equal(actual, expected)
         # With an order the sums are made one element at a time; a norm's bias may cancel most of

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.cuda.emulated import ORDERS, SCHEDULES, Schedule
-from tests.cuda.test_dequantize import SHUFFLED, halves, layout_of, padded
-from tests.cuda.test_ops import emulated, open_stream
+from tests.cuda.emulated import ORDERS, SCHEDULES, SHUFFLED, Schedule
+from tests.cuda.streams import address, emulated, layout_of, open_stream
+from tests.cuda.test_dequantize import halves
 from tests.kernels.compare import misaligned, relative_error
 from tests.kernels.test_activation import formula
 from tests.kernels.test_matmul import random_weight
@@ -50,7 +50,7 @@ def gemm(
         factors.data_ptr(),
         packed.data.data_ptr(),
         layout_of(packed),
-        0 if bias is None else bias.data_ptr(),
+        address(bias),
         out.data_ptr(),
         len(x16),
         gate is not None,
@@ -64,7 +64,7 @@ def gemm(
 def inputs(tokens: int, packed: PackedWeight) -> tuple[Tensor, Halves]:
     """Random activations, and what gemm takes of them."""
     x = torch.randn((tokens, packed.shape[1]))
-    return x, halves(x, padded(packed))
+    return x, halves(x, tc16.padded_inputs(packed))
 
 
 def product(x: Halves, weight: LowBitWeight) -> Tensor:
@@ -156,7 +156,7 @@ def test_what_is_not_finite_shows_in_its_row_alone(value: float) -> None:
     x, x16 = inputs(18, packed)
     finite = gemm(x16, packed)
     x[1, 77] = value
-    out = gemm(halves(x, padded(packed)), packed)
+    out = gemm(halves(x, tc16.padded_inputs(packed)), packed)
     assert not out[1].isfinite().any()
     assert torch.equal(out[2:], finite[2:]) and torch.equal(out[0], finite[0])
 
@@ -231,7 +231,7 @@ def test_refusals() -> None:
     _, x16 = inputs(9, packed)
     with pytest.raises(KernelError, match="gemm: a gated weight has 48 rows; a multiple of 32"):
         gemm(x16, packed, gate="silu")
-    queue, relu = open_stream(SHUFFLED).queue(), emulated.Activation.relu
+    queue, relu = open_stream().queue(), emulated.Activation.relu
     for bits, group in ((3, 32), (4, 48), (8, 256)):
         layout = emulated.Tc16(bits, 16, 64, group)
         with pytest.raises(KernelError, match=f"gemm: a weight has {bits} bits in groups of"):

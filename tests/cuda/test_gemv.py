@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.cuda.emulated import ORDERS, SCHEDULES, Schedule
-from tests.cuda.test_ops import emulated, norm, norms, open_stream
-from tests.kernels.compare import as_halves, misaligned, relative_error
+from tests.cuda.emulated import ORDERS, SCHEDULES, SHUFFLED, Schedule
+from tests.cuda.streams import address, emulated, layout_of, open_stream
+from tests.cuda.test_ops import norm
+from tests.kernels.compare import as_halves, misaligned, norms, relative_error
 from tests.kernels.test_activation import formula
 from tests.kernels.test_matmul import SHAPES, random_weight
 from tinychat.errors import KernelError
@@ -23,7 +24,6 @@ from tinychat.kernels import Activation, Norm, PackedWeight, tc16
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.quantize.format import LowBitWeight, dequantize
 
-SHUFFLED = Schedule(order="shuffled")
 TOKENS = (0, 1, 2, 3, 5, 8)
 BITS = (4, 8)  # as they are stored
 # Sums of some hundred float32 products.
@@ -31,10 +31,6 @@ SUM_ROUNDING = 2e-6
 # A float16 number has 11 bits: each activation is off by 2^-11 of itself at most.
 HALF_ROUNDING = 2.0**-11
 ACTIVATIONS = get_args(Activation)
-
-
-def address(x: Tensor | None) -> int:
-    return 0 if x is None else x.data_ptr()
 
 
 def gemv(
@@ -49,8 +45,7 @@ def gemv(
     schedule: Schedule = SHUFFLED,
 ) -> Tensor:
     """`Ops.matmul` on an emulated card; `before` is its norm."""
-    rows, cols = packed.shape
-    group = tc16.packed_group(packed.group_size, cols)
+    rows = packed.shape[0]
     how = before or Norm("rms", torch.empty(0), 0.0)
     out = residual
     if out is None:
@@ -64,7 +59,7 @@ def gemv(
         how.eps,
         address(order),
         packed.data.data_ptr(),
-        emulated.Tc16(tc16.stored_bits(packed.bits), rows, cols, group),
+        layout_of(packed),
         address(bias),
         out.data_ptr(),
         len(x),
@@ -229,7 +224,7 @@ def test_norm_and_order_come_first(shape: tuple[int, int, int]) -> None:
         assert torch.equal(gemv(x, packed, order=order), gemv(ordered, packed))
         for how in norms(cols):
             # The op of its own, whose sums are made in the same order.
-            normal = norm(open_stream(SHUFFLED), x, how)
+            normal = norm(open_stream(), x, how)
             assert torch.equal(gemv(x, packed, before=how), gemv(normal, packed))
         assert torch.equal(x, before)
 
@@ -355,7 +350,7 @@ def test_refusals() -> None:
         gemv(x, packed)
     with pytest.raises(KernelError, match="a gated weight has 48 rows; a multiple of 32 is needed"):
         gemv(x[:1], packed, gate="silu")
-    stream = open_stream(SHUFFLED)
+    stream = open_stream()
     for bits, group in ((3, 32), (4, 48), (8, 256)):
         layout, kind = emulated.Tc16(bits, 16, 64, group), emulated.NormKind.rms
         with pytest.raises(KernelError, match=f"{bits} bits in groups of {group}; 4 or 8 in"):

@@ -13,10 +13,10 @@ import pytest
 from scripts.gpu_check import ceilings, gemv, vectors
 from scripts.gpu_check.card import Card, Facts, compile_library
 from scripts.gpu_check.report import table
-from scripts.gpu_check.work import find_nvcc
+from scripts.nvcc import find_nvcc
 from tests.cuda import conformance
 from tests.cuda.emulated import ORDERS, Library, Schedule
-from tests.cuda.test_ops import emulated, open_stream
+from tests.cuda.streams import emulated, open_stream
 
 OVERLAPPING = Schedule(overlap=True)
 

@@ -12,17 +12,13 @@ import torch
 from torch import Tensor
 
 from tests.cuda.emulated import SCHEDULES, Schedule
+from tests.cuda.streams import address, emulated, open_stream
 from tests.kernels.compare import misaligned, norms, relative_error
 from tests.kernels.test_activation import KINDS, assert_close, formula
 from tinychat.errors import KernelError
 from tinychat.kernels import Norm
 from tinychat.kernels.reference import ReferenceOps
 
-emulated = pytest.importorskip(
-    "tinychat.kernels._cuda_emulated",
-    reason="the emulated CUDA kernels are not built; TINYCHAT_EMULATION=1 builds them",
-    exc_type=ImportError,
-)
 REFERENCE = ReferenceOps()
 # Sums of some hundred float32 terms, a root and three products: a few roundings of 6e-8 each.
 SUM_ROUNDING = 1e-6
@@ -30,29 +26,16 @@ SUM_ROUNDING = 1e-6
 WIDTHS = (1, 7, 64, 172, 1023, 1024, 1028, 2304)
 
 
-def open_stream(schedule: Schedule):
-    return emulated.Stream(
-        arch=schedule.arch,
-        order=getattr(emulated.Order, schedule.order),
-        seed=schedule.seed,
-        late_copies=schedule.late_copies,
-        coresident=schedule.coresident,
-        overlap=schedule.overlap,
-    )
-
-
 @pytest.fixture
 def stream() -> Iterator[object]:
-    yield open_stream(Schedule(order="shuffled"))
+    yield open_stream()
 
 
 def norm(stream, x: Tensor, how: Norm) -> Tensor:
     out = torch.full(x.shape, torch.nan)
     kind = getattr(emulated.NormKind, how.kind)
-    bias = 0 if how.bias is None else how.bias.data_ptr()
-    stream.queue().norm(
-        x.data_ptr(), kind, how.weight.data_ptr(), bias, how.eps, out.data_ptr(), *x.shape
-    )
+    weights = (how.weight.data_ptr(), address(how.bias))
+    stream.queue().norm(x.data_ptr(), kind, *weights, how.eps, out.data_ptr(), *x.shape)
     stream.synchronize()
     return out
 
@@ -124,9 +107,8 @@ def test_embedding_of_ids_outside_the_table(stream) -> None:
 
 def activation(stream, x: Tensor, kind: str, scale: Tensor | None = None) -> Tensor:
     out = torch.full(x.shape, torch.nan)
-    factors = 0 if scale is None else scale.data_ptr()
     which = getattr(emulated.Activation, kind)
-    stream.queue().activation(x.data_ptr(), factors, out.data_ptr(), *x.shape, which)
+    stream.queue().activation(x.data_ptr(), address(scale), out.data_ptr(), *x.shape, which)
     stream.synchronize()
     return out
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.cuda.emulated import SCHEDULES, Schedule
-from tests.cuda.test_gemv import BITS, SHUFFLED, SUM_ROUNDING, product, rounded
-from tests.cuda.test_ops import emulated, open_stream
+from tests.cuda.emulated import SCHEDULES, SHUFFLED, Schedule
+from tests.cuda.streams import emulated, layout_of, open_stream
+from tests.cuda.test_gemv import BITS, SUM_ROUNDING, product, rounded
 from tests.kernels.compare import misaligned, relative_error
 from tests.kernels.test_matmul import random_weight
 from tests.kernels.test_refine import by_definition, ones, tiles_of
@@ -35,20 +35,16 @@ def refined(
     launches: int = 1,
 ) -> Tensor:
     """`Ops.refine` on an emulated card, several times over the same workspaces."""
-    rows, cols = packed.shape
-    tokens, all_tiles = len(x), -(-rows // TILE_OUTPUTS)
+    tokens, all_tiles = len(x), -(-packed.shape[0] // TILE_OUTPUTS)
     out = misaligned(logits) if logits.data_ptr() % 16 else logits.clone()
     keys = torch.full((tokens, all_tiles), -1, dtype=torch.int32)
     chosen = torch.full((tokens, min(tiles, all_tiles)), 2**30, dtype=torch.int32)
     arrived = torch.zeros(tokens, dtype=torch.int32)
-    layout = emulated.Tc16(
-        tc16.stored_bits(packed.bits), rows, cols, tc16.packed_group(packed.group_size, cols)
-    )
     addresses = (out.data_ptr(), x.data_ptr(), packed.data.data_ptr())
     workspaces = (keys.data_ptr(), chosen.data_ptr(), arrived.data_ptr())
     stream = open_stream(schedule)
     for _ in range(launches):
-        stream.queue().refine(*addresses, layout, tokens, tiles, *workspaces)
+        stream.queue().refine(*addresses, layout_of(packed), tokens, tiles, *workspaces)
     stream.synchronize()
     assert not arrived.any()
     return out
@@ -196,7 +192,7 @@ def test_no_tokens() -> None:
 
 
 def test_refusals() -> None:
-    queue = open_stream(SHUFFLED).queue()
+    queue = open_stream().queue()
     tc = emulated.Tc16
     cases = {
         "refine: 9 tokens; at most 8": (tc(4, 32, 64, 32), 9),

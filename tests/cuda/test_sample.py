@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.cuda.emulated import SCHEDULES, Schedule
+from tests.cuda.emulated import SCHEDULES
+from tests.cuda.streams import emulated, open_stream
 from tests.kernels.test_sample import (
     BELOW_ONE,
     GREEDY,
@@ -29,27 +30,8 @@ from tinychat.errors import KernelError
 from tinychat.kernels import SamplingRule
 from tinychat.kernels.reference import ReferenceOps
 
-emulated = pytest.importorskip(
-    "tinychat.kernels._cuda_emulated",
-    reason="the emulated CUDA kernels are not built; TINYCHAT_EMULATION=1 builds them",
-    exc_type=ImportError,
-)
 REFERENCE = ReferenceOps()
 MOST = 2**18
-
-
-SHUFFLED = Schedule(order="shuffled")
-
-
-def open_stream(schedule: Schedule = SHUFFLED):
-    return emulated.Stream(
-        arch=schedule.arch,
-        order=getattr(emulated.Order, schedule.order),
-        seed=schedule.seed,
-        late_copies=schedule.late_copies,
-        coresident=schedule.coresident,
-        overlap=schedule.overlap,
-    )
 
 
 def in_float32(rule: SamplingRule) -> SamplingRule:

@@ -19,9 +19,6 @@ from tinychat.kernels.cuda import CudaOps
 from tinychat.kernels.cuda_device import CudaDevice
 from tinychat.kernels.dispatch import choose_card
 
-# Arguments that an op changes in place.
-CHANGED = ("residual", "logits", "keys", "values")
-
 
 class FromHost:
     """Looks like the ops that it holds."""
