@@ -1,4 +1,5 @@
-"""The CUDA compiler: where it is and what it compiles for. setup.py and compile_cuda.py share it.
+"""The CUDA compiler: where it is and what it compiles for. setup.py, compile_cuda.py and gpu_check
+share it.
 
 Settings, all optional: NVCC names the compiler; TINYCHAT_CUDA=0 builds without CUDA;
 TINYCHAT_CUDA_ARCHS says what to build for: "all", or numbers such as "80,90".
@@ -23,6 +24,14 @@ class LeftOut(Exception):
     """Why nothing is built for CUDA, which is no mistake."""
 
 
+def find_nvcc(chosen: str | None = None) -> str | None:
+    """The path of the one asked for, or of the first in the usual places; None for none."""
+    folders = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    usual = ["nvcc", *(os.path.join(folder, "bin", "nvcc") for folder in folders if folder)]
+    asked = chosen or os.environ.get("NVCC")
+    return next(filter(None, map(shutil.which, [asked] if asked else usual)), None)
+
+
 @dataclass(frozen=True)
 class Nvcc:
     """A CUDA compiler."""
@@ -33,11 +42,10 @@ class Nvcc:
 
     @classmethod
     def find(cls, chosen: str | None = None) -> Nvcc | None:
-        """The one asked for, or the first of those in the usual places; None for none."""
-        folders = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
-        usual = ["nvcc", *(os.path.join(folder, "bin", "nvcc") for folder in folders if folder)]
-        asked = chosen or os.environ.get("NVCC")
-        path = next(filter(None, map(shutil.which, [asked] if asked else usual)), None)
+        """What it says of itself; None where there is none, see `find_nvcc`. Exits where it does
+        not work.
+        """
+        path = find_nvcc(chosen)
         if path is None:
             return None
 

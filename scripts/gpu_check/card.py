@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from scripts.gpu_check.work import ROOT, find_nvcc
+from scripts.gpu_check.work import ROOT
+from scripts.nvcc import find_nvcc
 from tests.cuda.emulated import Library, Queue, Stream
 
 BUILT = ROOT / "build" / "gpu_check"

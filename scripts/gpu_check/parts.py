@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from scripts.gpu_check.work import ROOT, Done, PartError, Work, find_nvcc
+from scripts.gpu_check.work import ROOT, Done, PartError, Work
+from scripts.nvcc import find_nvcc
 
 WHOLE_SECONDS = 540
 MOST_NAMES = 20  # of tests that failed
@@ -47,8 +48,9 @@ BENCH = ("--prompt-tokens", "512", "--new-tokens", "64", "--repeats", "1", "--js
 
 def build(work: Work) -> dict[str, Any]:
     """The extensions, beside the sources."""
-    settings = {"TINYCHAT_CUDA_ARCHS": str(work.card["arch"] // 10), "NVCC": find_nvcc() or ""}
-    done = work.python("setup.py", "-q", "build_ext", "--inplace", **settings)
+    architectures = str(work.card["arch"] // 10)
+    command = ("setup.py", "-q", "build_ext", "--inplace")
+    done = work.python(*command, TINYCHAT_CUDA_ARCHS=architectures)
     if done.status != 0:
         raise PartError(done.reason())
     loaded = work.python("-c", "from tinychat.kernels import _cpu, _cuda; print(_cuda.__file__)")

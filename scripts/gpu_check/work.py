@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,13 +22,6 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-
-
-def find_nvcc() -> str | None:
-    """CUDA's compiler: what NVCC names, or what is on PATH, or in CUDA's usual folder."""
-    asked = os.environ.get("NVCC")
-    usual = ("nvcc", "/usr/local/cuda/bin/nvcc")
-    return next(filter(None, map(shutil.which, (asked,) if asked else usual)), None)
 
 
 class PartError(Exception):
