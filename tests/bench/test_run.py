@@ -201,6 +201,8 @@ def test_tables_show_every_row_and_the_comparison() -> None:
     header, *data = to_csv(out).splitlines()
     assert ROW_FIELDS <= set(header.split(",")) and len(data) == 4
     assert set(FORMATS) == {"table", "json", "csv", "md"}
+    out["ceilings"] = {"read_gb_per_s": 20.0}  # all that is measured of a card
+    assert "memory reads at 20.0 GB/s; tinychat" in to_table(out)
 
 
 @pytest.mark.parametrize(

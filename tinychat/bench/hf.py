@@ -77,8 +77,9 @@ class TransformersRunner(Runner):
                 auto.from_config(values)  # imports what the model's class needs
             began = time.perf_counter()
             model = auto.from_pretrained(job.folder, dtype=self._dtype, local_files_only=True)
+            model = model.eval().to(self._place)
             self.load_s = time.perf_counter() - began
-            return model.eval().to(self._place)
+            return model
         if job.shape is None:
             self.note = (
                 "random weights of the same shape: transformers runs no low-bit files by itself"

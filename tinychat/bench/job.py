@@ -79,7 +79,7 @@ class WorkerResult:
         isa: the instruction set of our kernels, or "" for others.
         device: "cpu" or "cuda".
         load_s: None where weights were made instead of loaded.
-        peak_memory_mb: the process's largest resident size.
+        peak_memory_mb: the process's largest resident size, or the most that torch held on a card.
         anonymous_memory_mb: memory at the end that no file backs; None where unknown.
         depths: one sample for each depth of the job.
         note: what to know about this row, or "".

@@ -138,12 +138,14 @@ def _profile_cells(profile: Mapping[str, Any]) -> list[list[str]]:
 
 def _before(result: Mapping[str, Any]) -> list[str]:
     machine, row = result["machine"], result["rows"][0]
-    commit = result["tinychat"]["commit"]
+    commit, limits = result["tinychat"]["commit"], result["ceilings"]
+    arithmetic = ""
+    if "int8_gop_per_s" in limits:  # of a CPU
+        arithmetic = f", int8 arithmetic {limits['int8_gop_per_s']:.0f} GOP/s"
     return [
         f"{row['model']}: prompt of {row['prompt_tokens']} tokens, then {row['new_tokens']} more",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['kernels']}; memory reads at "
-        f"{result['ceilings']['read_gb_per_s']:.1f} GB/s, int8 arithmetic "
-        f"{result['ceilings']['int8_gop_per_s']:.0f} GOP/s; tinychat "
+        f"{limits['read_gb_per_s']:.1f} GB/s{arithmetic}; tinychat "
         f"{result['tinychat']['version']}" + (f" at {commit[:10]}" if commit else ""),
     ]
 

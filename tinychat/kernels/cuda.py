@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from tinychat.kernels.cpu import CpuOps
 
 FEW_TOKENS = 8  # that gemv and attn_decode take at once, for the price of one
-GEMM_TOKENS = (
-    128  # up to which gemm reads packed weights faster than torch multiplies unpacked ones
-)
+# Up to which gemm reads packed weights faster than torch multiplies unpacked ones.
+GEMM_TOKENS = 128
 # What the largest activation of a row is scaled to in float16: as far up as it stays finite; where
 # torch rounds sums to float16 too, so that they stay finite as well.
 GEMM_EXPONENT, TORCH_EXPONENT = 14, 0
@@ -264,10 +263,8 @@ class CudaOps(Ops):
 
     def _layout(self, weight: PackedWeight, op: str) -> Any:
         """The layout of a packed weight, whose memory is checked."""
-        bits, group = (
-            tc16.stored_bits(weight.bits),
-            tc16.packed_group(weight.group_size, weight.shape[1]),
-        )
+        bits = tc16.stored_bits(weight.bits)
+        group = tc16.packed_group(weight.group_size, weight.shape[1])
         size = (tc16.packed_bytes(weight.bits, weight.shape, weight.group_size),)
         name = f"packed weight of {op}"
         checks.check(weight.data, name, size, (torch.uint8,), self.device.type)
