@@ -83,7 +83,7 @@ def test_a_changed_output_is_found(library: Library, kept: Tensors, wrapper: str
         if "/out/" not in key:
             continue
         changed = value.clone()
-        bits = changed.view({2: torch.int16, 4: torch.int32}[changed.itemsize])
+        bits = changed.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[changed.itemsize])
         number = int((value == value).flatten().nonzero()[-1])
         # The lowest bit; of a sum of mma one that weighs more than what hardware may cut off.
         bits.view(-1)[number] ^= 1 << 12 if wrapper == "mma" else 1
