@@ -27,10 +27,11 @@ from tinychat.sampler import DEFAULTS, SamplingParams, check_bounds
 from tinychat.template import ChatTemplate
 from tinychat.tokenizer import Tokenizer
 
+KV_DTYPES = {**FLOATS, "int8": torch.int8}
 # The named values that arguments of `load` may have.
 CHOICES: dict[str, tuple[str, ...]] = {
     "weights": WEIGHTS,
-    "kv_cache": ("auto", *FLOATS, "int8"),
+    "kv_cache": ("auto", *KV_DTYPES),
     "lm_head": HEADS,
 }
 
@@ -228,9 +229,10 @@ def kv_dtype_for(kv_cache: str, weights: str, config: ModelConfig, ops: Ops) -> 
     Raises: ArgumentError for one that the ops do not take.
     """
     if kv_cache != "auto":
-        chosen = torch.int8 if kv_cache == "int8" else FLOATS[kv_cache]
+        chosen = KV_DTYPES[kv_cache]
         if chosen not in ops.kv_dtypes:
-            raise ArgumentError(f"kv_cache={kv_cache!r}: {ops.name} takes fp16 and int8")
+            taken = [name for name, dtype in KV_DTYPES.items() if dtype in ops.kv_dtypes]
+            raise ArgumentError(f"kv_cache={kv_cache!r}: {ops.name} takes {' and '.join(taken)}")
         return chosen
     if torch.float32 not in ops.kv_dtypes:
         return torch.float16

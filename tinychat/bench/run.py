@@ -23,6 +23,7 @@ import tinychat
 from tinychat import errors, machine
 from tinychat.bench.job import DepthSample, Job, WorkerResult
 from tinychat.errors import MissingPackageError, NotEnoughMemoryError, TinyChatError
+from tinychat.kernels import cards
 
 NOISY = 0.02
 """Relative standard deviation above which a row is called noisy."""
@@ -248,6 +249,7 @@ def describe_machine(isa: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_mb": machine.total_memory_mb(),
         "kernels": isa,
+        "cards": [str(card) for card in cards.cards()] if isa.startswith("cuda") else [],
         "system": machine.system_name(),
         "python": platform.python_version(),
     }

@@ -40,7 +40,7 @@ examples:
   tinychat info path/to/model            what a model is and what it needs
 
 exit codes: 0 done, 1 failed, 2 wrong usage or refused, 3 model not found, 4 not enough memory, 70 a
-bug of tinychat, 130 stopped by Ctrl-C
+bug of tinychat or a card that failed, 130 stopped by Ctrl-C
 """
 
 

@@ -28,7 +28,8 @@ def select(device: str = "auto", isa: str | None = None, threads: int | None = N
     Args:
         device: "cpu"; "cuda" or "cuda:1" for a card; "auto" for the first card, or the CPU where
             there is none that can be used.
-        isa: an instruction set by name, for tests; None for the best that this CPU runs.
+        isa: an instruction set by name, for tests, which asks for the CPU; None for the best that
+            this one runs.
         threads: size of the CPU's thread pool; None for one a usable core.
     Raises: ArgumentError for an unknown device, isa or number of threads, or a card that is not
         there; TinyChatError where no kernels can run.
