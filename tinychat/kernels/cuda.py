@@ -397,10 +397,10 @@ class CudaOps(Ops):
         if len(qkv) <= FEW_TOKENS or len(start) > 1:
             return self._attend_one_by_one(qkv, keys, values, start, shape, rope, alibi)
         # NOTE: the host has to know where a chunk stands; a `start` on the card is waited for.
-        first = int(start)
+        first, start = int(start), start.to(self.device)  # that must live until the launch
         q = self._new(len(qkv), shape.heads, shape.head_dim, dtype=torch.float16)
         self._device.queue().rope_append(
-            *self._placed(qkv, keys, values, start.to(self.device), shape, rope),
+            *self._placed(qkv, keys, values, start, shape, rope),
             q.data_ptr(),
             self._dtypes[q.dtype],
         )
