@@ -4,6 +4,7 @@ can reach.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -36,6 +37,8 @@ class CudaDevice:
         self.takes_groups = cards.prefill_attention(card.index)[0] == "flash"
         self._card = card
         self._queues: dict[int, Queue] = {}
+        # Graphs are captured there: the stream that torch takes by itself is of one card for ever.
+        self._capturing = torch.cuda.Stream(self.torch_device)  # type: ignore[no-untyped-call]
 
     def queue(self) -> Queue:
         """That of torch's current stream: while a graph is captured, it is another one."""
@@ -56,9 +59,16 @@ class CudaDevice:
 
     @contextmanager
     def record(self) -> Iterator[RecordedPlan]:
-        graph = Graph()
-        with torch.cuda.device(self.torch_device), torch.cuda.graph(graph.captured):
-            yield graph
+        graph, collects = Graph(), gc.isenabled()
+        # What is collected may be another graph, whose end the capture would not survive.
+        gc.disable()
+        try:
+            captured = torch.cuda.graph(graph.captured, stream=self._capturing)
+            with torch.cuda.device(self.torch_device), captured:
+                yield graph
+        finally:
+            if collects:
+                gc.enable()
 
     def shared(self, count: int) -> Tensor:
         return torch.zeros(count, dtype=torch.int32, pin_memory=True)
