@@ -108,9 +108,13 @@ class TransformersRunner(Runner):
         self._cache = self._cache_class()
         if ids:
             self._forward(ids)
+            self._wait()  # else what comes next is timed with it
 
     def prefill(self, ids: list[int]) -> None:
         self._forward(ids[self._cache.get_seq_length() :])
+        self._wait()
+
+    def _wait(self) -> None:
         if self.device == "cuda":
             torch.cuda.synchronize(self._place)
 

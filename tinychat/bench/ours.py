@@ -63,6 +63,7 @@ class TinyChatRunner(Runner):
 
     def rewind(self, ids: list[int]) -> None:
         self._engine.reset() if not ids else self._engine.prefill(ids)
+        self.ops.wait()  # else what comes next is timed with it
 
     def prefill(self, ids: list[int]) -> None:
         self._logits = self._engine.prefill(ids)
