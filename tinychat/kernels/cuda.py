@@ -367,19 +367,14 @@ class CudaOps(Ops):
         return CudaDraws(self._device, vocabulary)
 
     def sample(self, logits: Tensor, rule: SamplingRule, recent: Tensor, uniform: float) -> int:
-        if recent.device != logits.device:
-            recent = recent.to(logits.device)
-        checks.sample(logits, rule, recent, uniform, self.device.type)
+        there = recent.to(self.device)
+        checks.sample(logits, rule, there, uniform, self.device.type)
         vocabulary = len(logits)
         if len(recent) and not 0 <= int(recent.min()) <= int(recent.max()) < vocabulary:
             raise checks.unknown_recent(recent, vocabulary)
         if vocabulary not in self._draws:
             self._draws[vocabulary] = CudaDraws(self._device, vocabulary)
-        draws = self._draws[vocabulary]
-        draws.begin(rule, recent, lambda: uniform, position=0)
-        draws.provide()
-        draws.draw(logits)
-        return draws.drawn()()
+        return self._draws[vocabulary].draw_one(logits, rule, there, uniform)
 
     # --- attention
 
@@ -394,15 +389,21 @@ class CudaOps(Ops):
         alibi: Tensor | None = None,
     ) -> Tensor:
         checks.attention(qkv, keys, values, start, shape, rope, alibi, self.device.type)
+        native, (cos, sin) = self._device.native, rope if rope is not None else (None, None)
+        places = (
+            native.Rotation(_address(cos), _address(sin), 0 if cos is None else cos.shape[1]),
+            native.Cache(
+                *(keys.data_ptr(), values.data_ptr()), self._dtypes[keys.dtype], keys.shape[1]
+            ),
+        )
+        there = start.to(self.device)  # it must live until the launches
         if len(qkv) <= FEW_TOKENS or len(start) > 1:
-            return self._attend_one_by_one(qkv, keys, values, start, shape, rope, alibi)
+            return self._attend_one_by_one(qkv, there, shape, places, alibi)
         # NOTE: the host has to know where a chunk stands; a `start` on the card is waited for.
-        first, start = int(start), start.to(self.device)  # that must live until the launch
+        first = int(start)
         q = self._new(len(qkv), shape.heads, shape.head_dim, dtype=torch.float16)
         self._device.queue().rope_append(
-            *self._placed(qkv, keys, values, start, shape, rope),
-            q.data_ptr(),
-            self._dtypes[q.dtype],
+            self._new_tokens(qkv, there, shape), *places, q.data_ptr(), self._dtypes[q.dtype]
         )
         self._device.settle()
         out = prefill_attention.attend(
@@ -413,22 +414,21 @@ class CudaOps(Ops):
     def _attend_one_by_one(
         self,
         qkv: Tensor,
-        keys: Tensor,
-        values: Tensor,
         start: Tensor,
         shape: AttentionShape,
-        rope: tuple[Tensor, Tensor] | None,
+        places: tuple[Any, Any],
         alibi: Tensor | None,
     ) -> Tensor:
+        """Each token as if it came alone; `places` are the rotation and the cache."""
         out = self._new(len(qkv), shape.heads * shape.head_dim)
-        start = start.to(self.device)
         splits = self._splits(shape.kv_heads)
         key = ("attention", shape.heads, shape.head_dim, splits)
         gathered, arrived = self._workspace(*key, make=lambda: self._for_joining(shape, splits))
         for begin in range(0, len(qkv), FEW_TOKENS):
             some = slice(begin, begin + FEW_TOKENS)
             self._device.queue().attn_decode(
-                *self._placed(qkv[some], keys, values, start[begin:], shape, rope),
+                self._new_tokens(qkv[some], start[begin:], shape),
+                *places,
                 _address(alibi),
                 shape.scale,
                 shape.window,
@@ -439,25 +439,10 @@ class CudaOps(Ops):
             )
         return out
 
-    def _placed(
-        self,
-        qkv: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        start: Tensor,
-        shape: AttentionShape,
-        rope: tuple[Tensor, Tensor] | None,
-    ) -> tuple[Any, Any, Any]:
-        """New tokens, their rotation and the cache, as the kernels take them."""
-        native = self._device.native
-        cos, sin = rope if rope is not None else (None, None)
+    def _new_tokens(self, qkv: Tensor, start: Tensor, shape: AttentionShape) -> Any:
+        """As the kernels take them."""
         sizes = (len(qkv), shape.heads, shape.kv_heads, shape.head_dim)
-        dtype = self._dtypes[keys.dtype]
-        return (
-            native.NewTokens(qkv.data_ptr(), start.data_ptr(), *sizes),
-            native.Rotation(_address(cos), _address(sin), 0 if cos is None else cos.shape[1]),
-            native.Cache(keys.data_ptr(), values.data_ptr(), dtype, keys.shape[1]),
-        )
+        return self._device.native.NewTokens(qkv.data_ptr(), start.data_ptr(), *sizes)
 
     def _splits(self, kv_heads: int) -> int:
         """Blocks that share the keys of a token and kv head: one number for every call, as it

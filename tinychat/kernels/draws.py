@@ -39,7 +39,7 @@ class CudaDraws:
         state = (self._uniforms.data_ptr(), UNIFORMS, self._drawn.data_ptr())
         self._state = device.native.Draws(*state, self._ring.data_ptr(), RING)
         self._uniform: Callable[[], float] = float
-        self._provided, self._asked = 0, 0
+        self._count = 0  # of the text's draws
 
     def begin(
         self, rule: SamplingRule, recent: Tensor, uniform: Callable[[], float], position: int
@@ -51,13 +51,15 @@ class CudaDraws:
         self._seen[recent.to(self._seen.device).long()] = 1
         self._drawn.zero_()
         self.position.fill_(position - 1)  # a draw moves it to where its token stands
-        self._uniform, self._provided, self._asked = uniform, 0, 0
+        self._uniform, self._count = uniform, 0
 
     def provide(self) -> None:
-        if self._provided % UNIFORMS == 0:
-            numbers = [self._uniform() for _ in range(UNIFORMS)]
-            self._uniforms.copy_(torch.tensor(numbers, dtype=torch.float64))
-        self._provided += 1
+        if self._count % UNIFORMS == 0:
+            self._bring([self._uniform() for _ in range(UNIFORMS)])
+
+    def _bring(self, numbers: list[float]) -> None:
+        """The uniform numbers of the next draws to the card."""
+        self._uniforms[: len(numbers)] = torch.tensor(numbers, dtype=torch.float64)
 
     def draw(self, logits: Tensor) -> None:
         name, device = "logits of draw", self._device.torch_device.type
@@ -74,11 +76,18 @@ class CudaDraws:
         )
 
     def drawn(self) -> Callable[[], int]:
-        wait, place = self._device.mark(), self._asked % RING
-        self._asked += 1
+        wait, place = self._device.mark(), self._count % RING
+        self._count += 1
 
         def token() -> int:
             wait()
             return int(self._ring[place])
 
         return token
+
+    def draw_one(self, logits: Tensor, rule: SamplingRule, recent: Tensor, uniform: float) -> int:
+        """`Ops.sample`: a text of one token."""
+        self.begin(rule, recent, lambda: uniform, position=0)
+        self._bring([uniform])
+        self.draw(logits)
+        return self.drawn()()
