@@ -41,8 +41,7 @@ class TransformersRunner(Runner):
         if job.threads is not None:
             torch.set_num_threads(job.threads)
         card = choose_card(job.load.get("device", "cpu"))
-        self.device = "cpu" if card is None else "cuda"
-        self._place = torch.device("cpu") if card is None else torch.device("cuda", card.index)
+        self.place = "cpu" if card is None else f"cuda:{card.index}"
         self.weights, self._dtype = DTYPES[self.device]
         self.threads = torch.get_num_threads()
         self.isa = ""
@@ -59,9 +58,7 @@ class TransformersRunner(Runner):
     def _check_memory(self, job: Job) -> None:
         config = parse_config(shape_values(job.shape)) if job.shape else load_config(_folder(job))
         need = self._dtype.itemsize * parameter_count(config)
-        free = (
-            available_bytes() if self.device == "cpu" else torch.cuda.mem_get_info(self._place)[0]
-        )
+        free = available_bytes() if self.device == "cpu" else torch.cuda.mem_get_info(self.place)[0]
         if free is not None and need > free:
             raise NotEnoughMemoryError(
                 f"transformers in {self.weights} needs {need >> 20} MB for the weights, and "
@@ -77,7 +74,7 @@ class TransformersRunner(Runner):
                 auto.from_config(values)  # imports what the model's class needs
             began = time.perf_counter()
             model = auto.from_pretrained(job.folder, dtype=self._dtype, local_files_only=True)
-            model = model.eval().to(self._place)
+            model = model.eval().to(self.place)
             self.load_s = time.perf_counter() - began
             return model
         if job.shape is None:
@@ -92,12 +89,12 @@ class TransformersRunner(Runner):
         with _NoInit():
             model = auto.from_config(values, dtype=self._dtype)
         fill(model)
-        return model.eval().to(self._place)
+        return model.eval().to(self.place)
 
     @torch.inference_mode()
     def _forward(self, ids: list[int]) -> None:
         out = self._model(
-            torch.tensor([ids], device=self._place),
+            torch.tensor([ids], device=self.place),
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
@@ -116,12 +113,7 @@ class TransformersRunner(Runner):
 
     def _wait(self) -> None:
         if self.device == "cuda":
-            torch.cuda.synchronize(self._place)
-
-    def peak_bytes(self) -> int:
-        if self.device == "cpu":
-            return super().peak_bytes()
-        return torch.cuda.max_memory_reserved(self._place)
+            torch.cuda.synchronize(self.place)
 
     def step(self, token: int) -> None:
         self._forward([token])

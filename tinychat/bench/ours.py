@@ -40,7 +40,7 @@ class TinyChatRunner(Runner):
         self.model = job.shape or str(job.folder)
         self.weights = llm.summary.weights if llm.summary else job.weights
         self.threads = self.ops.threads
-        self.isa, self.device = self.ops.name, self.ops.device.type
+        self.isa, self.place = self.ops.name, str(self.ops.device)
         self.note = NOTES.get(job.shape or "", "")
         self.vocab_size = llm.config.vocab_size
 
@@ -84,11 +84,6 @@ class TinyChatRunner(Runner):
         sampler = Sampler(self.ops, SamplingParams(temperature=0.0), ids, self.vocab_size)
         for _ in self._engine.tokens(ids, logits, sampler, len(ids), Stats()):
             yield
-
-    def peak_bytes(self) -> int:
-        if self.device == "cpu":
-            return super().peak_bytes()
-        return torch.cuda.max_memory_reserved(self.ops.device)
 
     def bytes_per_token(self, cached: float) -> int:
         return self._engine.model.nbytes + int(cached * self._engine.cache.bytes_per_token)

@@ -15,7 +15,7 @@ class Runner(Protocol):
         model, weights: what is run, and how its matrices are stored.
         threads: how many compute.
         isa: the instruction set of our kernels, or "" for others.
-        device: "cpu" or "cuda".
+        place: where the model is: "cpu", or a card as torch calls it.
         note: what to know about the row, or "".
         load_s: seconds that loading took, imports left out; None where weights were made instead.
     """
@@ -24,7 +24,7 @@ class Runner(Protocol):
     weights: str
     threads: int
     isa: str
-    device: str = "cpu"
+    place: str = "cpu"
     note: str
     vocab_size: int
     load_s: float | None
@@ -57,4 +57,13 @@ class Runner(Protocol):
 
     def peak_bytes(self) -> int:
         """The most memory that was held at once where the model is."""
-        return memory.peak_bytes()
+        if self.device == "cpu":
+            return memory.peak_bytes()
+        import torch  # others are measured without it in their memory
+
+        return torch.cuda.max_memory_reserved(self.place)
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda"."""
+        return self.place.partition(":")[0]
