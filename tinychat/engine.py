@@ -113,6 +113,8 @@ class Engine:
         self._embedding_rows = model.embedding.shape[0]
         self._steps = DecodeSteps(model, cache)
         self._ahead = RunAhead(model, cache, draws) if draws is not None else None
+        if self._ahead is None:  # else few requests need one
+            self._steps.prepare(1)
         self._cached_ids: list[int] = []  # the ids behind the valid positions of the cache
         self.cancelled = threading.Event()
 

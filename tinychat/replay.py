@@ -89,20 +89,24 @@ class DecodeStep:
 
 
 class DecodeSteps:
-    """The steps of every size that was asked for; that of one token is there from the start."""
+    """The steps of every size that was asked for."""
 
     def __init__(self, model: Decoder, cache: KVCache) -> None:
         self._model, self._cache = model, cache
-        self._steps = {1: DecodeStep(model, cache, 1)}
+        self._steps: dict[int, DecodeStep] = {}
         self._calls = 0
+
+    def prepare(self, count: int) -> None:
+        """Have the step of so many tokens."""
+        if count not in self._steps:
+            self._steps[count] = DecodeStep(self._model, self._cache, count)
 
     def __call__(self, tokens: Sequence[int]) -> Tensor:
         """Logits [T, V] after each of `tokens` [T], which follow what is cached; valid until the
         next call. The cache's length stays what it is.
         """
         count = len(tokens)
-        if count not in self._steps:
-            self._steps[count] = DecodeStep(self._model, self._cache, count)
+        self.prepare(count)
         self._calls += 1
         if self._calls % MEMORY == 0:
             for step in self._steps.values():
@@ -111,10 +115,10 @@ class DecodeSteps:
 
     def cost(self, count: int) -> float:
         """What a step of `count` tokens takes, in steps of one: measured, else a guess."""
-        step, one = self._steps.get(count), self._steps[1].seconds
-        if step is None or math.inf in (step.seconds, one):
+        step, one = self._steps.get(count), self._steps.get(1)
+        if step is None or one is None or math.inf in (step.seconds, one.seconds):
             return 1 + COST_OF_ANOTHER_TOKEN * (count - 1)
-        return step.seconds / one
+        return step.seconds / one.seconds
 
 
 class RunAhead:
