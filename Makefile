@@ -50,12 +50,12 @@ lint: $(STAMPS)/native $(STAMPS)/dev  ## ruff, mypy and clang-format, changing n
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(VENV)/bin/clang-format --dry-run -Werror $(NATIVE) $(EMULATED) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp scripts/*/*.cu)
+	$(VENV)/bin/clang-format --dry-run -Werror $(NATIVE) $(EMULATED) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp tests/cuda/*.h scripts/*/*.cu)
 
 format: $(STAMPS)/dev  ## let ruff and clang-format rewrite the sources
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
-	$(VENV)/bin/clang-format -i $(NATIVE) $(EMULATED) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp scripts/*/*.cu)
+	$(VENV)/bin/clang-format -i $(NATIVE) $(EMULATED) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp tests/cuda/*.h scripts/*/*.cu)
 
 clean:  ## remove what was built and the tools' caches; .venv stays
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

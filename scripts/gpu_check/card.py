@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 from scripts.gpu_check.work import ROOT
-from scripts.nvcc import find_nvcc
+from scripts.nvcc import find_nvcc, gencode
 from tests.cuda.emulated import Library, Queue, Stream
+from tinychat.kernels.cards import PROGRAMMATIC_FROM
 
 BUILT = ROOT / "build" / "gpu_check"
-FIRST_PROGRAMMATIC = 900  # architecture that has programmatic launches
 
 
 def compile_library(source: Path, target: Path, arch: int) -> None:
@@ -34,8 +34,7 @@ def compile_library(source: Path, target: Path, arch: int) -> None:
     if nvcc is None:
         sys.exit("error: no nvcc on PATH, in NVCC or in CUDA's usual folder")
     target.parent.mkdir(parents=True, exist_ok=True)
-    code = f"arch=compute_{arch // 10},code=sm_{arch // 10}"
-    command = [nvcc, "-std=c++17", "-O3", f"-I{ROOT / 'csrc'}", "-gencode", code, "-shared"]
+    command = [nvcc, "-std=c++17", "-O3", f"-I{ROOT / 'csrc'}", *gencode([arch // 10]), "-shared"]
     # torch brings a CUDA runtime too: with no name of ours in sight, neither takes the other's.
     command += ["-cudart", "static", "-Xlinker", "--exclude-libs,ALL"]
     command += ["-Xcompiler", "-fPIC,-fvisibility=hidden", "-o", str(target), str(source)]
@@ -76,7 +75,7 @@ class Card:
 
     def programmatic(self) -> tuple[bool, ...]:
         """The kinds of launches there are: programmatic ones first."""
-        return (True, False) if self.facts.arch >= FIRST_PROGRAMMATIC else (False,)
+        return (True, False) if self.facts.arch >= PROGRAMMATIC_FROM else (False,)
 
     def stream(self, programmatic: bool = True) -> Stream:
         """Launches on the current stream of torch, programmatic ones where the card has them."""

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "../../tests/cuda/exported.h"
 #include "cuda/common.cuh"
 #include "cuda/launch.h"
 #include "cuda/ptx.cuh"
@@ -52,17 +53,8 @@ __global__ void empty_kernel(unsigned* counter) {
   if (counter != nullptr && blockIdx.x == 0 && threadIdx.x == 0) *counter += 1;
 }
 
-// The message lives until the next call.
-const char* message(Status status) {
-  static std::string kept;
-  kept = std::move(status.error);
-  return kept.c_str();
-}
-
 }  // namespace
 }  // namespace tinychat::cuda
-
-#define EXPORTED extern "C" __attribute__((visibility("default")))
 
 using namespace tinychat::cuda;
 

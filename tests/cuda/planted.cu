@@ -2,6 +2,7 @@
 #include "cuda/half.cuh"
 #include "cuda/launch.h"
 #include "cuda/ptx.cuh"
+#include "exported.h"
 
 namespace tinychat::cuda {
 namespace {
@@ -100,10 +101,7 @@ using namespace tinychat::cuda;
 
 // from [tiles, 128, 4], out [128, 4]; all but `pipeline` read and write the first 128 floats. The
 // message lives until the next call.
-extern "C" __attribute__((visibility("default"))) const char* planted(const Queue* q, int which,
-                                                                      bool bug, const float* from,
-                                                                      float* out, int tiles) {
-  static std::string kept;
-  kept = launch_planted(*q, which, bug, from, out, tiles).error;
-  return kept.c_str();
+EXPORTED const char* planted(const Queue* q, int which, bool bug, const float* from, float* out,
+                             int tiles) {
+  return message(launch_planted(*q, which, bug, from, out, tiles));
 }

@@ -1,8 +1,7 @@
 // Emulated streams for tests that come through ctypes, and a kernel that only the emulation minds.
 #include "cuda/emulation/stream.h"
 #include "cuda/launch.h"
-
-#define EXPORTED extern "C" __attribute__((visibility("default")))
+#include "exported.h"
 
 using tinychat::emulation::Settings;
 using tinychat::emulation::Stream;
@@ -10,9 +9,7 @@ using tinychat::emulation::Stream;
 EXPORTED void* open_stream(const Settings* settings) { return new Stream(*settings); }
 EXPORTED void close_stream(void* stream) { delete static_cast<Stream*>(stream); }
 EXPORTED const char* synchronize(void* stream) {
-  static std::string kept;
-  kept = static_cast<Stream*>(stream)->synchronize();
-  return kept.c_str();
+  return tinychat::cuda::message({static_cast<Stream*>(stream)->synchronize()});
 }
 
 namespace {
@@ -28,7 +25,5 @@ void deep_kernel(float* out) {
 }  // namespace
 
 EXPORTED const char* deep(const tinychat::cuda::Queue* q, float* out) {
-  static std::string kept;
-  kept = tinychat::cuda::launch(*q, {"deep", 1, 1}, deep_kernel, out).error;
-  return kept.c_str();
+  return tinychat::cuda::message(tinychat::cuda::launch(*q, {"deep", 1, 1}, deep_kernel, out));
 }

@@ -16,7 +16,7 @@ from tests.cuda.streams import address, emulated, layout_of, open_stream
 from tests.cuda.test_dequantize import halves
 from tests.kernels.compare import misaligned, relative_error
 from tests.kernels.test_activation import formula
-from tests.kernels.test_matmul import random_weight
+from tests.kernels.test_matmul import extreme_weight, random_weight
 from tinychat.errors import KernelError
 from tinychat.kernels import Activation, PackedWeight, tc16
 from tinychat.quantize.format import LowBitWeight, dequantize
@@ -125,13 +125,8 @@ def test_narrower_weights(bits: int) -> None:
 @pytest.mark.parametrize("bits", (4, 8))
 @pytest.mark.parametrize("group", (32, 64, 128))
 def test_extreme_codes_and_zeros(group: int, bits: int) -> None:
-    """Exact: whole numbers, the largest differences of both signs."""
-    top = 2**bits - 1
-    codes = torch.full((32, 256), top, dtype=torch.uint8)
-    codes[1::2] = 0
-    zeros = torch.zeros((32, 256 // group), dtype=torch.uint8)
-    zeros[1::2] = top
-    weight = LowBitWeight(codes, torch.ones_like(zeros).half(), zeros, bits, group)
+    """Exact, as all are whole numbers."""
+    weight = extreme_weight(group, bits)
     packed = tc16.pack(weight)
     x16 = halves(torch.full((10, 256), -127.0), 256)
     assert torch.equal(gemm(x16, packed).double(), product(x16, weight))

@@ -18,7 +18,7 @@ from tests.cuda.streams import address, emulated, layout_of, open_stream
 from tests.cuda.test_ops import norm
 from tests.kernels.compare import as_halves, misaligned, norms, relative_error
 from tests.kernels.test_activation import formula
-from tests.kernels.test_matmul import SHAPES, random_weight
+from tests.kernels.test_matmul import SHAPES, extreme_weight, random_weight
 from tinychat.errors import KernelError
 from tinychat.kernels import Activation, Norm, PackedWeight, tc16
 from tinychat.kernels.reference import ReferenceOps
@@ -108,13 +108,8 @@ def test_narrower_weights(bits: int) -> None:
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("group", (32, 64, 128))
 def test_extreme_codes_and_zeros(group: int, bits: int) -> None:
-    """Exact: whole numbers, the largest differences of both signs."""
-    top = 2**bits - 1
-    codes = torch.full((32, 256), top, dtype=torch.uint8)
-    codes[1::2] = 0
-    zeros = torch.zeros((32, 256 // group), dtype=torch.uint8)
-    zeros[1::2] = top
-    weight = LowBitWeight(codes, torch.ones_like(zeros).half(), zeros, bits, group)
+    """Exact, as all are whole numbers."""
+    weight = extreme_weight(group, bits)
     for tokens in (1, 8):
         x = torch.full((tokens, 256), -127.0)
         assert torch.equal(gemv(x, tc16.pack(weight)).double(), product(x, weight))

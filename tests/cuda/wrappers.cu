@@ -7,6 +7,7 @@
 #include "cuda/launch.h"
 #include "cuda/ptx.cuh"
 #include "cuda/reduce.cuh"
+#include "exported.h"
 
 namespace tinychat::cuda {
 namespace {
@@ -161,17 +162,8 @@ __global__ void shared_kernel(float* out) {
 constexpr unsigned kMany = 256;
 unsigned blocks_for(int n) { return (static_cast<unsigned>(n) + kMany - 1) / kMany; }
 
-// The message lives until the next call.
-const char* message(Status status) {
-  static std::string kept;
-  kept = std::move(status.error);
-  return kept.c_str();
-}
-
 }  // namespace
 }  // namespace tinychat::cuda
-
-#define EXPORTED extern "C" __attribute__((visibility("default")))
 
 using namespace tinychat::cuda;
 using Words = const std::uint32_t*;

@@ -49,6 +49,16 @@ def random_weight(rows: int, cols: int, group: int, bits: int) -> LowBitWeight:
     return LowBitWeight(codes, torch.rand((rows, groups)).half(), zeros, bits, group)
 
 
+def extreme_weight(group: int, bits: int) -> LowBitWeight:
+    """[32, 256] of whole numbers: the largest differences of both signs, row by row."""
+    top = 2**bits - 1
+    codes = torch.full((32, 256), top, dtype=torch.uint8)
+    codes[1::2] = 0
+    zeros = torch.zeros((32, 256 // group), dtype=torch.uint8)
+    zeros[1::2] = top
+    return LowBitWeight(codes, torch.ones_like(zeros).half(), zeros, bits, group)
+
+
 def emulate(x: Tensor, weight: LowBitWeight) -> Tensor:
     """The product as defined: x rounded to int8 by group of the row, everything else exact."""
     cols = x.shape[1]
@@ -112,12 +122,7 @@ def test_bias_is_added(compared: Ops, bits: int, tokens: int) -> None:
 
 @pytest.mark.parametrize("bits", BITS)
 def test_extreme_codes_and_activations_do_not_saturate(compared: Ops, bits: int) -> None:
-    top = 2**bits - 1
-    codes = torch.full((32, 256), top, dtype=torch.uint8)
-    codes[1::2] = 0
-    zeros = torch.zeros((32, 2), dtype=torch.uint8)
-    zeros[1::2] = top
-    weight = LowBitWeight(codes, torch.ones((32, 2), dtype=torch.float16), zeros, bits, 128)
+    weight = extreme_weight(128, bits)
     packed = compared.pack(weight)
     for sign in (1.0, -1.0):
         for tokens in (1, 4, 16):
