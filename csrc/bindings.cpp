@@ -267,8 +267,9 @@ PYBIND11_MODULE(_cpu, module) {
   context.def(
       "attention",
       [](Context& c, Address qkv, Address keys, Address values, DType dtype, Address start,
-         Address cos, Address sin, Address alibi, Address out, int tokens, int heads, int kv_heads,
-         int head_dim, int capacity, int rotary_half, int window, float scale) {
+         Address cos, Address sin, Address alibi, Address q_norm, Address k_norm, float norm_eps,
+         Address out, int tokens, int heads, int kv_heads, int head_dim, int capacity,
+         int rotary_half, int window, float scale) {
         const AttentionArgs args{at<const float>(qkv),
                                  at<std::byte>(keys),
                                  at<std::byte>(values),
@@ -277,6 +278,7 @@ PYBIND11_MODULE(_cpu, module) {
                                  at<const float>(cos),
                                  at<const float>(sin),
                                  at<const float>(alibi),
+                                 {at<const float>(q_norm), at<const float>(k_norm), norm_eps},
                                  at<float>(out),
                                  tokens,
                                  heads,
@@ -288,9 +290,9 @@ PYBIND11_MODULE(_cpu, module) {
                                  scale};
         c.submit({"attention"}, attention, args, attention_scratch_bytes(args, c.threads()));
       },
-      "qkv"_a, "keys"_a, "values"_a, "dtype"_a, "start"_a, "cos"_a, "sin"_a, "alibi"_a, "out"_a,
-      "tokens"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "capacity"_a, "rotary_half"_a, "window"_a,
-      "scale"_a, no_gil);
+      "qkv"_a, "keys"_a, "values"_a, "dtype"_a, "start"_a, "cos"_a, "sin"_a, "alibi"_a, "q_norm"_a,
+      "k_norm"_a, "norm_eps"_a, "out"_a, "tokens"_a, "heads"_a, "kv_heads"_a, "head_dim"_a,
+      "capacity"_a, "rotary_half"_a, "window"_a, "scale"_a, no_gil);
 
   // --- activation ---
   context.def(

@@ -27,4 +27,11 @@ struct Norm {
   float eps;
 };
 
+// The rms norm of each head of q and of k, before they are turned to their positions.
+struct QKNorm {
+  const float* q;  // [head_dim], or null where there is none of either
+  const float* k;  // [head_dim]
+  float eps;
+};
+
 }  // namespace tinychat

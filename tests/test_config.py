@@ -143,7 +143,11 @@ def test_rope_equals_what_transformers_makes_of_it(rope: dict[str, Any] | None) 
         assert ours.original_max_positions == standard["original_max_position_embeddings"]
 
 
-@pytest.mark.parametrize("family", ["Llama", "Mistral", "Falcon"])
+def end_tokens(theirs: Any) -> tuple[int, ...]:
+    return () if theirs.eos_token_id is None else (theirs.eos_token_id,)
+
+
+@pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen3", "Falcon"])
 def test_files_that_transformers_writes(family: str, tmp_path: Path) -> None:
     """Defaults that a writer leaves out mean to us what they mean to it."""
     transformers = pytest.importorskip("transformers")
@@ -160,11 +164,11 @@ def test_files_that_transformers_writes(family: str, tmp_path: Path) -> None:
     assert ours.max_positions == theirs.max_position_embeddings
     assert ours.tie_word_embeddings == theirs.tie_word_embeddings
     assert ours.bos_token_id == theirs.bos_token_id
-    assert ours.eos_token_ids == (theirs.eos_token_id,)
+    assert ours.eos_token_ids == end_tokens(theirs)
     assert ours.sliding_window == getattr(theirs, "sliding_window", None)
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "falcon"])
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen3", "falcon"])
 def test_defaults_are_those_of_transformers(family: str) -> None:
     transformers = pytest.importorskip("transformers")
     theirs = getattr(transformers, f"{family.title()}Config")()
@@ -176,7 +180,7 @@ def test_defaults_are_those_of_transformers(family: str) -> None:
     assert ours.max_positions == theirs.max_position_embeddings
     assert ours.tie_word_embeddings == theirs.tie_word_embeddings
     assert ours.bos_token_id == theirs.bos_token_id
-    assert ours.eos_token_ids == (theirs.eos_token_id,)
+    assert ours.eos_token_ids == end_tokens(theirs)
     assert ours.sliding_window == getattr(theirs, "sliding_window", None)
     assert ours.rope is not None
     assert ours.rope.theta == theirs.rope_parameters["rope_theta"]
@@ -208,6 +212,20 @@ def test_window_counts_only_where_it_hides_something(window: object, expected: o
 
 def test_llama_has_no_window() -> None:
     assert parse_config({**LLAMA, "sliding_window": 9}).sliding_window is None
+
+
+def test_a_head_size_that_is_absent_is_the_family_s_own() -> None:
+    qwen3 = {**LLAMA, "architectures": ["Qwen3ForCausalLM"]}
+    for absent in ({}, {"head_dim": None}):
+        assert parse_config({**qwen3, **absent}).head_dim == 128
+    assert parse_config({**qwen3, "head_dim": 10}).head_dim == 10
+
+
+def test_windows_of_some_layers_are_refused() -> None:
+    qwen3 = {**LLAMA, "architectures": ["Qwen3ForCausalLM"], "sliding_window": 16}
+    assert parse_config({**qwen3, "use_sliding_window": False}).sliding_window is None
+    with pytest.raises(UnsupportedModelError, match="use_sliding_window = true is not supported"):
+        parse_config({**qwen3, "use_sliding_window": True})
 
 
 def test_absent_window_is_mistral_7b() -> None:

@@ -34,6 +34,7 @@ FORMS: dict[str, tuple[str, dict[str, Any], bool, bool, int]] = {
         2,
     ),
     "mistral": ("Mistral", {**GATED, "head_dim": 12}, False, False, 2),
+    "qwen3": ("Qwen3", {**GATED, "head_dim": 10}, False, False, 2),
     "falcon-7b": ("Falcon", {**SIZES}, True, True, 1),
     "falcon-40b": (
         "Falcon",

@@ -80,6 +80,15 @@ TINY: dict[str, dict[str, Any]] = {
         "architectures": ["MistralForCausalLM"],
         "sliding_window": None,
     },
+    "qwen3": {**_LLAMA, "architectures": ["Qwen3ForCausalLM"], "head_dim": 24},
+    "qwen3-biased-tied": {
+        **_LLAMA,
+        "architectures": ["Qwen3ForCausalLM"],
+        "attention_bias": True,
+        "tie_word_embeddings": True,
+        "head_dim": 32,
+        "num_key_value_heads": 1,
+    },
     "falcon-7b": {**_FALCON, "multi_query": True, "parallel_attn": True},
     "falcon-7b-biased": {**_FALCON, "multi_query": True, "parallel_attn": True, "bias": True},
     "falcon-40b": {

@@ -185,7 +185,7 @@ def parse_config(values: Mapping[str, Any], where: str = "config.json") -> Model
 
     hidden = fields.integer(*keys["hidden_size"], low=1, high=limits.WIDTH)
     heads = fields.integer(*keys["num_heads"], low=1, high=limits.HEADS)
-    head_dim = _head_dim(fields, keys.get("head_dim", ()), hidden, heads)
+    head_dim = _head_dim(fields, spec, hidden, heads)
     vocab = fields.integer(*keys["vocab_size"], low=1, high=limits.VOCABULARY)
     positions = fields.integer(
         *keys["max_positions"], low=1, high=limits.POSITIONS, default=defaults["max_positions"]
@@ -294,10 +294,11 @@ def _form(spec: FamilySpec, fields: Fields) -> Form:
     return next(f for f in spec.forms if all(found[key] == v for key, v in f.when.items()))
 
 
-def _head_dim(fields: Fields, keys: tuple[str, ...], hidden: int, heads: int) -> int:
-    key, value = fields.get(*keys)
-    if value is not None:
-        return fields.integer(key, low=1, high=limits.HEAD_DIM)
+def _head_dim(fields: Fields, spec: FamilySpec, hidden: int, heads: int) -> int:
+    keys, default = spec.keys.get("head_dim", ()), spec.defaults.get("head_dim")
+    _, value = fields.get(*keys)
+    if value is not None or default is not None:
+        return fields.integer(*keys, low=1, high=limits.HEAD_DIM, default=default)
     if hidden % heads or hidden // heads > limits.HEAD_DIM:
         raise fields.refuse(
             "hidden_size",

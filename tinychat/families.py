@@ -45,7 +45,8 @@ class FamilySpec:
         defaults: what an absent key means; a field without one is required or follows from others.
         tensors: our module names -> the checkpoint's, without ".weight", ".bias" or ".qweight";
             "{i}" is the layer. "act" is the activation, which has no tensors of its own: AWQ adds
-            ".scales" where it needs them.
+            ".scales" where it needs them. "q_norm" and "k_norm", together or not at all, are rms
+            norms of every head.
         flags: keys of config.json that choose the form, with their defaults.
         forms: the ways its block is built.
         norm: "rms" or "layer".
@@ -137,6 +138,27 @@ MISTRAL = FamilySpec(
         "sliding_window": 4096,
     },
     tensors=_LLAMA_TENSORS,
+)
+
+QWEN3 = FamilySpec(
+    name="qwen3",
+    architectures=("Qwen3ForCausalLM",),
+    model_types=("qwen3",),
+    keys=_KEYS,
+    defaults={
+        **_DEFAULTS,
+        "num_kv_heads": 32,
+        "head_dim": 128,
+        "max_positions": 32768,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    },
+    tensors={
+        **_LLAMA_TENSORS,
+        "q_norm": "model.layers.{i}.self_attn.q_norm",
+        "k_norm": "model.layers.{i}.self_attn.k_norm",
+    },
+    refused=("use_sliding_window",),  # of some layers only
 )
 
 _FALCON_TWO_NORMS: Mapping[str, str] = {
@@ -242,7 +264,7 @@ FALCON = FamilySpec(
     refused=("apply_residual_connection_post_layernorm",),
 )
 
-FAMILIES: Mapping[str, FamilySpec] = {spec.name: spec for spec in (LLAMA, MISTRAL, FALCON)}
+FAMILIES: Mapping[str, FamilySpec] = {spec.name: spec for spec in (LLAMA, MISTRAL, QWEN3, FALCON)}
 
 
 def supported_architectures() -> list[str]:

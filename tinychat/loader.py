@@ -19,7 +19,7 @@ from tinychat.config import ModelConfig
 from tinychat.errors import ArgumentError, CheckpointError
 from tinychat.families import FAMILIES
 from tinychat.jsonfile import shown
-from tinychat.kernels import AttentionShape, Norm, Ops
+from tinychat.kernels import AttentionShape, Norm, Ops, QKNorm
 from tinychat.nn.attention import Attention, PositionTables
 from tinychat.nn.decoder import Block, Decoder
 from tinychat.nn.head import Head, RefinedHead, low_bit_form
@@ -250,6 +250,7 @@ class Loader:
                 config.sliding_window or 0,
             ),
             positions,
+            self.qk_norm(layer),
         )
         attention_norm = self.norm(self.prefix("attention_norm", layer))
         mlp_norm = attention_norm
@@ -265,6 +266,15 @@ class Loader:
         if bias is not None:
             bias = bias.to(device)
         return Norm(self.config.norm, weight, self.config.norm_eps, bias)
+
+    def qk_norm(self, layer: int) -> QKNorm | None:
+        if "q_norm" not in self.config.tensors:
+            return None
+        q, k = (
+            self.vector(f"{self.prefix(role, layer)}.weight", self.config.head_dim)
+            for role in ("q_norm", "k_norm")
+        )
+        return QKNorm(q.to(self.ops.device), k.to(self.ops.device), self.config.norm_eps)
 
     def qkv(self, layer: int) -> AnyLinear:
         if self.config.qkv_layout == "separate":

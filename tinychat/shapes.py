@@ -71,7 +71,9 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
         "tie_word_embeddings": True,
     },
     "qwen3-0.6b": {
-        **_LLAMA,
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "hidden_act": "silu",
         "vocab_size": 151936,
         "hidden_size": 1024,
         "intermediate_size": 3072,
@@ -85,8 +87,6 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
         "tie_word_embeddings": True,
     },
 }
-NOTES: Mapping[str, str] = {"qwen3-0.6b": "the matrices of Qwen3-0.6B, without its q/k norms"}
-"""What a row of a shape has to say about itself, where it is not quite the published model."""
 
 
 def shape_values(name: str) -> Mapping[str, Any]:

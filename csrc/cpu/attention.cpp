@@ -1,4 +1,4 @@
-// Rotation, cache append and causal attention in one op; formulas in tinychat/kernels/__init__.py.
+// Norms of the heads, rotation, cache append and causal attention in one op; formulas in tinychat/kernels/__init__.py.
 //
 // One token: work is dealt out by kv head. Where there are too few heads to go round, each one's
 // cache is cut into stretches, and a second loop joins what was found in them. Bound by reading the
@@ -100,9 +100,14 @@ void clear_padding(const Workspace& w, const AttentionArgs& args) {
   }
 }
 
-// out = the head x [D], rotated to `position`, times scale.
-void rotate(const Isa& isa, const AttentionArgs& args, const float* x, int position, float scale,
-            float* out) {
+// out = the head x [D], normalized if there is a weight for that, rotated to `position`, times
+// scale.
+void place(const Isa& isa, const AttentionArgs& args, const float* x, const float* norm_weight,
+           int position, float scale, float* out) {
+  if (norm_weight != nullptr) {
+    isa.rms_norm_row(x, norm_weight, out, args.head_dim, args.qk_norm.eps);
+    x = out;
+  }
   const std::size_t angle = static_cast<std::size_t>(position) * args.rotary_half;
   isa.rotate_row(x, args.cos + angle, args.sin + angle, args.rotary_half, args.head_dim, scale,
                  out);
@@ -122,7 +127,8 @@ std::size_t cache_offset(const AttentionArgs& args, int kv_head, int position) {
 void append(const Isa& isa, const AttentionArgs& args, const Workspace& w, int token, int kv_head) {
   const int position = *args.start + token;
   const std::size_t offset = cache_offset(args, kv_head, position);
-  rotate(isa, args, head_of(args, token, args.heads + kv_head), position, 1.0f, w.kv_row);
+  const float* key = head_of(args, token, args.heads + kv_head);
+  place(isa, args, key, args.qk_norm.k, position, 1.0f, w.kv_row);
   isa.write_row(args.dtype, w.kv_row, args.keys + offset, args.head_dim);
   const float* value = head_of(args, token, args.heads + args.kv_heads + kv_head);
   isa.write_row(args.dtype, value, args.values + offset, args.head_dim);
@@ -143,7 +149,7 @@ AttentionTile prepare_tile(const Isa& isa, const AttentionArgs& args, const Work
     const int head = kv_head * args.group() + (first_row + i) % args.group();
     const int position = *args.start + token;
     float* q = w.q + static_cast<std::size_t>(i) * stride;
-    rotate(isa, args, head_of(args, token, head), position, args.scale, q);
+    place(isa, args, head_of(args, token, head), args.qk_norm.q, position, args.scale, q);
     std::fill(q + args.head_dim, q + stride, 0.0f);
     const float slope = args.alibi == nullptr ? 0.0f : args.alibi[head];
     gathered.row[i] = {position, slope, -kInfinity, 0.0f};

@@ -22,7 +22,7 @@ constexpr int kManyRows = 9;
 // a time: at 256 bytes a row it reads the keys at half its speed (Zen 4).
 constexpr std::size_t kRowBytesWorthPrefetching = 256;
 
-// out [n] = x turned by `half` angles and scaled.
+// out [n] = x turned by `half` angles and scaled; out may be x.
 void rotate_row(const float* x, const float* cos, const float* sin, int half, int n, float scale,
                 float* out) {
   for_vectors(half, [&](int i, int lanes) {

@@ -150,7 +150,8 @@ struct Isa {
                     std::uint8_t* codes, std::uint16_t* scales, std::uint8_t* zeros);
 
   // --- attention ---
-  // x [n] with its first 2 · half numbers turned by the angles of cos and sin, times scale.
+  // x [n] with its first 2 · half numbers turned by the angles of cos and sin, times scale; out
+  // may be x.
   void (*rotate_row)(const float* x, const float* cos, const float* sin, int half, int n,
                      float scale, float* out);
   void (*attend)(const AttentionTile& tile);
@@ -290,7 +291,8 @@ struct AttentionArgs {
   const float* cos;           // [capacity, rotary_half]
   const float* sin;           // [capacity, rotary_half]
   const float* alibi;         // [heads] or null
-  float* out;                 // [tokens, heads, head_dim]
+  QKNorm qk_norm;
+  float* out;  // [tokens, heads, head_dim]
   int tokens;
   int heads;
   int kv_heads;

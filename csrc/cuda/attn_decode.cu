@@ -4,8 +4,8 @@
 //     p = start + t, j from 0 (with a window from p - window + 1) to p
 //
 //   qkv [T, (H + 2G) D] float32, keys and values [G, S, D] float16 or [G, S, D + 4] int8 (the
-//   scale behind the codes), out [T, H D] float32. q and k are turned by the angles of their
-//   position first; rows start..start + T - 1 of the cache are written, none of them is read.
+//   scale behind the codes), out [T, H D] float32. q and k are normalized, if they have a norm, and
+//   turned by the angles of their position first; rows start..start + T - 1 of the cache are written, none of them is read.
 //
 // Grid: (kv heads x tiles of query heads, tokens, splits), blocks of 128 threads. The query heads
 // of a kv head are rows of one tile, up to 8, so that the cache is read once for all of them; what
@@ -136,18 +136,19 @@ __device__ __forceinline__ void write_nan(const AttnDecodeArgs& args, const Job&
   }
 }
 
-// queries [kRows, kMostDim], turned and scaled; zero beyond the head and the rows, as far as a team
+// queries [kRows, kMostDim], normalized, turned and scaled; zero beyond the head and the rows, as far as a team
 // reads. slopes [kRows], zero where there are none.
 template <class L, int kRows>
 __device__ __forceinline__ void prepare_queries(const AttnDecodeArgs& args, const Job& job,
                                                 const Teams& teams, float* queries, float* slopes) {
   const int dim = args.tokens.head_dim, reach = teams.lanes() * L::kCount;
-  const float* q = head_of(args.tokens, job.token, job.head);
   const Angles angles = angles_at(args.rotation, job.position);
   for (int row = warp_index(); row < kRows; row += kWarps) {
+    const int last = job.rows - 1;
+    const Head q = head_of(args.tokens, job.token, job.head + (row < last ? row : last));
     for (int d = lane_index(); d < reach; d += kWarpLanes) {
       const bool inside = row < job.rows && d < dim;
-      const float value = inside ? rotated(q + row * dim, angles, d) : 0.0f;
+      const float value = inside ? rotated(q, angles, d) : 0.0f;
       queries[row * kMostDim + d] = value * (args.scale * kLog2E);
     }
     if (lane_index() == 0) {

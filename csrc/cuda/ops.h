@@ -42,6 +42,7 @@ Status gated_activation(const Queue& queue, const ActivationArgs& args);
 struct NewTokens {
   const float* qkv;           // [tokens, (heads + 2 kv_heads) head_dim]: the heads of q, k and v
   const std::int32_t* start;  // [1] or more: the position of the first token
+  QKNorm norm;                // of the heads of q and k, before they are turned
   int tokens, heads, kv_heads, head_dim;
 };
 

@@ -1,4 +1,4 @@
-// rope_append: a chunk's queries turned to their positions, its keys and values appended to the
+// rope_append: a chunk's queries normalized and turned to their positions, its keys and values appended to the
 // cache; what comes before the attention of a long prompt.
 //
 //   qkv [T, (H + 2G) D] float32, q [T, H D] float32 or float16, keys and values [G, S, D] float16
@@ -24,7 +24,7 @@ template <class Q>
 __device__ __forceinline__ void write_query(const RopeAppendArgs& args, int token, int head,
                                             int position, bool inside) {
   const NewTokens& tokens = args.tokens;
-  const float* x = head_of(tokens, token, head);
+  const Head x = head_of(tokens, token, head);
   const std::size_t row = static_cast<std::size_t>(token) * tokens.heads + head;
   Q* out = static_cast<Q*>(args.q) + row * tokens.head_dim;
   const Angles angles = angles_at(args.rotation, inside ? position : 0);

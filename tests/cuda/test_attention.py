@@ -25,6 +25,7 @@ from tests.kernels.test_attention import (
     expected_rows,
 )
 from tinychat.errors import KernelError
+from tinychat.kernels import QKNorm
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.kernels.rows import from_rows
 
@@ -48,6 +49,8 @@ DECODED = (
     Case(8, 4, 2, 64, start=60, rotated=64),
     Case(8, 2, 1, 8, rotated=8),
     Case(8, 4, 2, 16, start=100, rotated=16, window=5, alibi=True),
+    # Norms in two tiles, the second not full.
+    Case(2, 11, 1, 128, start=63, rotated=128, normed=True),
 )
 
 
@@ -87,12 +90,14 @@ class Card:
     @staticmethod
     def common(case: Case, inputs: Inputs) -> tuple[object, object, object]:
         cos, sin = inputs.rope or (None, None)
+        norm = inputs.qk_norm or QKNorm(None, None, 0.0)
         keys, values = inputs.keys, inputs.values
         dtype = getattr(emulated.DType, dtype_name(keys.dtype))
         return (
             emulated.NewTokens(
-                *(address(inputs.qkv), address(inputs.start), len(inputs.qkv)),
-                *(case.heads, case.kv_heads, case.head_dim),
+                *(address(inputs.qkv), address(inputs.start)),
+                *(address(norm.q), address(norm.k), norm.eps),
+                *(len(inputs.qkv), case.heads, case.kv_heads, case.head_dim),
             ),
             emulated.Rotation(address(cos), address(sin), case.rotated // 2),
             emulated.Cache(address(keys), address(values), dtype, keys.shape[1]),
@@ -352,11 +357,12 @@ def test_append(case: Case, dtype: torch.dtype) -> None:
 
 
 def expected_queries(case: Case, inputs: Inputs) -> Tensor:
-    """[T, H D] float64: the queries are turned as keys would be."""
+    """[T, H D] float64: the queries are normalized and turned as keys would be."""
     width = case.heads * case.head_dim
     as_keys = replace(case, heads=0, kv_heads=case.heads)
     q = inputs.qkv[:, :width]
-    keys, _ = expected_rows(as_keys, replace(inputs, qkv=torch.cat([q, q], dim=1)))
+    norm = inputs.qk_norm and replace(inputs.qk_norm, k=inputs.qk_norm.q)
+    keys, _ = expected_rows(as_keys, replace(inputs, qkv=torch.cat([q, q], dim=1), qk_norm=norm))
     return keys.transpose(0, 1).reshape(case.tokens, width)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tests.kernels.compare import misaligned, on_card, relative_error, same
 from tinychat.errors import KernelError
-from tinychat.kernels import AttentionShape, Ops
+from tinychat.kernels import AttentionShape, Ops, QKNorm
 from tinychat.kernels.cpu import CpuOps
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.kernels.rows import from_rows, to_rows
@@ -33,7 +33,9 @@ SPARE = 5  # positions of the cache beyond the last that is written
 
 @dataclass(frozen=True)
 class Case:
-    """A call: T tokens at position `start`, H query and G kv heads of size D, R dims rotated."""
+    """A call: T tokens at position `start`, H query and G kv heads of size D, R dims rotated;
+    normed: heads of q and k are normalized first.
+    """
 
     tokens: int
     heads: int
@@ -43,6 +45,7 @@ class Case:
     rotated: int = 0
     window: int = 0
     alibi: bool = False
+    normed: bool = False
 
     @property
     def shape(self) -> AttentionShape:
@@ -90,7 +93,15 @@ CASES = (
     Case(1, 8, 8, 64, start=150, alibi=True),
     Case(17, 8, 1, 64, start=10, alibi=True),
     Case(130, 4, 2, 16, rotated=16, window=40, alibi=True),
+    # Norms of q and k: one token, in stretches, of any size; chunks; without rotation.
+    Case(1, 16, 8, 128, start=150, rotated=128, normed=True),
+    Case(1, 9, 3, 64, start=200, rotated=64, normed=True),
+    Case(1, 2, 2, 7, start=30, rotated=6, normed=True),
+    Case(5, 4, 2, 128, start=70, rotated=128, window=50, normed=True),
+    Case(17, 6, 3, 80, start=70, rotated=32, normed=True),
+    Case(130, 4, 2, 64, normed=True),
 )
+EPS = 1e-3  # large enough to be seen
 
 
 def tolerance(ops: Ops, case: Case) -> float:
@@ -118,6 +129,7 @@ class Inputs:
     start: Tensor
     rope: tuple[Tensor, Tensor] | None
     alibi: Tensor | None
+    qk_norm: QKNorm | None = None
 
     @staticmethod
     def of(case: Case, dtype: torch.dtype = torch.float32) -> Inputs:
@@ -136,6 +148,7 @@ class Inputs:
             start=torch.tensor([case.start], dtype=torch.int32),
             rope=rope,
             alibi=torch.rand(case.heads) if case.alibi else None,
+            qk_norm=QKNorm(*(1 + torch.randn(2, case.head_dim) / 3), EPS) if case.normed else None,
         )
 
     def copy(self) -> Inputs:
@@ -143,8 +156,23 @@ class Inputs:
 
     def run(self, ops: Ops, case: Case) -> Tensor:
         return ops.attention(
-            self.qkv, self.keys, self.values, self.start, case.shape, self.rope, self.alibi
+            self.qkv,
+            self.keys,
+            self.values,
+            self.start,
+            case.shape,
+            self.rope,
+            self.alibi,
+            self.qk_norm,
         )
+
+
+def placed(x: Tensor, weight: Tensor | None, case: Case, inputs: Inputs) -> Tensor:
+    """x [T, heads, D] float64, normalized if there is a weight, and rotated."""
+    if weight is not None:
+        length = x.norm(dim=-1, keepdim=True).square() / case.head_dim
+        x = x / (length + EPS).sqrt() * weight.double()
+    return rotate(x, case, inputs)
 
 
 def rotate(x: Tensor, case: Case, inputs: Inputs) -> Tensor:
@@ -161,7 +189,8 @@ def rotate(x: Tensor, case: Case, inputs: Inputs) -> Tensor:
 def expected_rows(case: Case, inputs: Inputs) -> tuple[Tensor, Tensor]:
     """The keys and values that the call must append, [G, T, D] float64."""
     heads = inputs.qkv.double().view(case.tokens, -1, case.head_dim)
-    keys = rotate(heads[:, case.heads : case.heads + case.kv_heads], case, inputs)
+    weight = inputs.qk_norm.k if inputs.qk_norm else None
+    keys = placed(heads[:, case.heads : case.heads + case.kv_heads], weight, case, inputs)
     return keys.transpose(0, 1), heads[:, case.heads + case.kv_heads :].transpose(0, 1)
 
 
@@ -169,7 +198,8 @@ def expected_output(case: Case, inputs: Inputs) -> Tensor:
     """What attending to the cache in `inputs`, the call's own positions included, must give."""
     end = case.start + case.tokens
     heads = inputs.qkv.double().view(case.tokens, -1, case.head_dim)
-    q = rotate(heads[:, : case.heads], case, inputs).transpose(0, 1)
+    weight = inputs.qk_norm.q if inputs.qk_norm else None
+    q = placed(heads[:, : case.heads], weight, case, inputs).transpose(0, 1)
     group = case.heads // case.kv_heads
     keys, values = (
         from_rows(t[:, :end]).double().repeat_interleave(group, dim=0)
@@ -447,6 +477,12 @@ def test_refusals(ops: Ops) -> None:
         r"cos of attention has shape \[10, 5\]": change(rope=(torch.ones(10, 5),) * 2),
         r"sin of attention has shape \[10, 3\]": change(rope=(cos, torch.ones(10, 3))),
         r"alibi of attention has shape \[2\], expected \[4\]": change(alibi=torch.ones(2)),
+        r"qk_norm.q of attention has shape \[4\], expected \[8\]": change(
+            qk_norm=QKNorm(torch.ones(4), torch.ones(8), EPS)
+        ),
+        "qk_norm.k of attention is torch.float16": change(
+            qk_norm=QKNorm(torch.ones(8), torch.ones(8).half(), EPS)
+        ),
     }
     for message, arguments in cases.items():
         with pytest.raises(KernelError, match=message):

@@ -278,7 +278,7 @@ def test_rows_of_v_may_be_clipped_and_those_of_q_and_k_never(name: str) -> None:
 
 
 def test_the_checkpoint_s_own_tensors_stay_as_they_are() -> None:
-    for name in ("llama-biased", "falcon-7b-biased"):
+    for name in ("llama-biased", "falcon-7b-biased", "qwen3-biased-tied"):
         kept = {key: tensor.clone() for key, tensor in tensors_of(name).items()}
         view = view_of(name)
         for seed, group in enumerate(view.groups()):

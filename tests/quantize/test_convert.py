@@ -152,6 +152,7 @@ STRUCTURES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "llama-head-dim": ({}, []),
     "llama-gelu": ({}, []),
     "mistral-window": ({}, []),
+    "qwen3": ({"head_dim": 32}, []),
     "falcon-7b": ({}, []),
     "falcon-7b-biased": ({}, []),
     "falcon-40b": ({}, []),

@@ -23,7 +23,7 @@ from tinychat.errors import MissingPackageError, NotEnoughMemoryError
 from tinychat.kernels.dispatch import choose_card
 from tinychat.memory import available_bytes, parameter_count
 from tinychat.random_weights import RANDOM_PERIOD, repeat_into
-from tinychat.shapes import NOTES, shape_values
+from tinychat.shapes import shape_values
 
 DTYPES = {"cpu": ("bf16", torch.bfloat16), "cuda": ("fp16", torch.float16)}
 
@@ -45,7 +45,7 @@ class TransformersRunner(Runner):
         self.weights, self._dtype = DTYPES[self.device]
         self.threads = torch.get_num_threads()
         self.isa = ""
-        self.note = NOTES.get(job.shape or "", "")
+        self.note = ""
         self.model = job.shape or str(job.folder)
         self._check_memory(job)
         self.load_s: float | None = None

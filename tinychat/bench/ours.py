@@ -17,7 +17,7 @@ from tinychat.kernels.dispatch import select
 from tinychat.llm import LLM
 from tinychat.random_weights import RandomCheckpoint
 from tinychat.sampler import Sampler, SamplingParams
-from tinychat.shapes import NOTES, shape_config
+from tinychat.shapes import shape_config
 
 # The arguments of `build` among those of `load`; the others are about files.
 OF_BUILD = ("weights", "kv_cache", "max_context", "lm_head")
@@ -41,7 +41,7 @@ class TinyChatRunner(Runner):
         self.weights = llm.summary.weights if llm.summary else job.weights
         self.threads = self.ops.threads
         self.isa, self.place = self.ops.name, str(self.ops.device)
-        self.note = NOTES.get(job.shape or "", "")
+        self.note = ""
         self.vocab_size = llm.config.vocab_size
 
     @staticmethod

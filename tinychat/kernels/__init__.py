@@ -70,6 +70,20 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class QKNorm:
+    """An rms norm, as in `Norm`, of every head of q and of k by itself.
+
+    Attributes:
+        q, k: [D] float32, the weights that all heads of one kind share.
+        eps: what keeps an empty head finite.
+    """
+
+    q: Tensor
+    k: Tensor
+    eps: float
+
+
+@dataclass(frozen=True)
 class AttentionShape:
     """What attention needs to know beside its tensors.
 
@@ -348,9 +362,10 @@ class Ops(ABC):
         shape: AttentionShape,
         rope: tuple[Tensor, Tensor] | None = None,
         alibi: Tensor | None = None,
+        qk_norm: QKNorm | None = None,
     ) -> Tensor:
-        """Rotate q and k, append k and v to the cache, and attend causally: one op for a chunk and
-        for a token.
+        """Normalize and rotate q and k, append k and v to the cache, and attend causally: one op
+        for a chunk and for a token.
 
         Token t of the call stands at position start + t. Rotation is the half-split (NeoX) form
         over the first R
@@ -369,6 +384,7 @@ class Ops(ABC):
             shape: heads, scale and window.
             rope: (cos, sin), each [at least S, R/2] float32; None for no rotation.
             alibi: [H] float32, added to the scaled score as alibi[h] · (j - i).
+            qk_norm: of the heads of q and k, before they are rotated; None for none.
         Returns: [T, H·D].
         """
 

@@ -36,7 +36,16 @@ class NewTokens:
     """New tokens that follow each other."""
 
     def __init__(
-        self, qkv: int, start: int, tokens: int, heads: int, kv_heads: int, head_dim: int
+        self,
+        qkv: int,
+        start: int,
+        q_norm: int,
+        k_norm: int,
+        norm_eps: float,
+        tokens: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
     ) -> None: ...
 
 class Rotation:

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from tinychat.errors import KernelError
-from tinychat.kernels import Activation, AttentionShape, Norm, PackedWeight, SamplingRule
+from tinychat.kernels import (
+    Activation,
+    AttentionShape,
+    Norm,
+    PackedWeight,
+    QKNorm,
+    SamplingRule,
+)
 from tinychat.kernels.rows import row_width
 from tinychat.quantize.format import BITS
 
@@ -181,6 +188,7 @@ def attention(
     shape: AttentionShape,
     rope: tuple[Tensor, Tensor] | None,
     alibi: Tensor | None,
+    qk_norm: QKNorm | None,
     device: str | None = None,
 ) -> None:
     """For `attention`."""
@@ -228,6 +236,9 @@ def attention(
             )
     if alibi is not None:
         check(alibi, "alibi of attention", (heads,), FLOAT32, device)
+    if qk_norm is not None:
+        check(qk_norm.q, "qk_norm.q of attention", (head_dim,), FLOAT32, device)
+        check(qk_norm.k, "qk_norm.k of attention", (head_dim,), FLOAT32, device)
 
 
 def known(kind: str, name: str) -> None:

@@ -23,6 +23,7 @@ from tinychat.kernels import (
     Ops,
     OpTime,
     PackedWeight,
+    QKNorm,
     SamplingRule,
     _cpu,
     checks,
@@ -416,9 +417,11 @@ class CpuOps(Ops):
         shape: AttentionShape,
         rope: tuple[Tensor, Tensor] | None = None,
         alibi: Tensor | None = None,
+        qk_norm: QKNorm | None = None,
     ) -> Tensor:
-        checks.attention(qkv, keys, values, start, shape, rope, alibi, "cpu")
+        checks.attention(qkv, keys, values, start, shape, rope, alibi, qk_norm, "cpu")
         cos, sin = rope if rope is not None else (None, None)
+        q_norm, k_norm = (qk_norm.q, qk_norm.k) if qk_norm is not None else (None, None)
         out = self._new(qkv.shape[0], shape.heads * shape.head_dim)
         at_once = qkv.shape[0] if len(start) == 1 else 1
         calls = zip(
@@ -434,6 +437,9 @@ class CpuOps(Ops):
                 _optional(cos),
                 _optional(sin),
                 _optional(alibi),
+                _optional(q_norm),
+                _optional(k_norm),
+                qk_norm.eps if qk_norm is not None else 0.0,
                 rows.data_ptr(),
                 len(tokens),
                 shape.heads,
@@ -444,7 +450,7 @@ class CpuOps(Ops):
                 window=shape.window,
                 scale=shape.scale,
             )
-        self._keep(qkv, keys, values, start, cos, sin, alibi, out)
+        self._keep(qkv, keys, values, start, cos, sin, alibi, q_norm, k_norm, out)
         return out
 
     # --- activation ---

@@ -27,6 +27,7 @@ from tinychat.kernels import (
     Norm,
     Ops,
     PackedWeight,
+    QKNorm,
     RecordedPlan,
     SamplingRule,
     checks,
@@ -387,8 +388,9 @@ class CudaOps(Ops):
         shape: AttentionShape,
         rope: tuple[Tensor, Tensor] | None = None,
         alibi: Tensor | None = None,
+        qk_norm: QKNorm | None = None,
     ) -> Tensor:
-        checks.attention(qkv, keys, values, start, shape, rope, alibi, self.device.type)
+        checks.attention(qkv, keys, values, start, shape, rope, alibi, qk_norm, self.device.type)
         native, (cos, sin) = self._device.native, rope if rope is not None else (None, None)
         places = (
             native.Rotation(_address(cos), _address(sin), 0 if cos is None else cos.shape[1]),
@@ -398,12 +400,15 @@ class CudaOps(Ops):
         )
         there = start.to(self.device)  # it must live until the launches
         if len(qkv) <= FEW_TOKENS or len(start) > 1:
-            return self._attend_one_by_one(qkv, there, shape, places, alibi)
+            return self._attend_one_by_one(qkv, there, shape, places, alibi, qk_norm)
         # NOTE: the host has to know where a chunk stands; a `start` on the card is waited for.
         first = int(start)
         q = self._new(len(qkv), shape.heads, shape.head_dim, dtype=torch.float16)
         self._device.queue().rope_append(
-            self._new_tokens(qkv, there, shape), *places, q.data_ptr(), self._dtypes[q.dtype]
+            self._new_tokens(qkv, there, shape, qk_norm),
+            *places,
+            q.data_ptr(),
+            self._dtypes[q.dtype],
         )
         self._device.settle()
         out = prefill_attention.attend(
@@ -418,6 +423,7 @@ class CudaOps(Ops):
         shape: AttentionShape,
         places: tuple[Any, Any],
         alibi: Tensor | None,
+        qk_norm: QKNorm | None,
     ) -> Tensor:
         """Each token as if it came alone; `places` are the rotation and the cache."""
         out = self._new(len(qkv), shape.heads * shape.head_dim)
@@ -427,7 +433,7 @@ class CudaOps(Ops):
         for begin in range(0, len(qkv), FEW_TOKENS):
             some = slice(begin, begin + FEW_TOKENS)
             self._device.queue().attn_decode(
-                self._new_tokens(qkv[some], start[begin:], shape),
+                self._new_tokens(qkv[some], start[begin:], shape, qk_norm),
                 *places,
                 _address(alibi),
                 shape.scale,
@@ -439,10 +445,15 @@ class CudaOps(Ops):
             )
         return out
 
-    def _new_tokens(self, qkv: Tensor, start: Tensor, shape: AttentionShape) -> Any:
+    def _new_tokens(
+        self, qkv: Tensor, start: Tensor, shape: AttentionShape, qk_norm: QKNorm | None
+    ) -> Any:
         """As the kernels take them."""
+        norm: tuple[int, int, float] = (0, 0, 0.0)
+        if qk_norm is not None:
+            norm = (qk_norm.q.data_ptr(), qk_norm.k.data_ptr(), qk_norm.eps)
         sizes = (len(qkv), shape.heads, shape.kv_heads, shape.head_dim)
-        return self._device.native.NewTokens(qkv.data_ptr(), start.data_ptr(), *sizes)
+        return self._device.native.NewTokens(qkv.data_ptr(), start.data_ptr(), *norm, *sizes)
 
     def _splits(self, kv_heads: int) -> int:
         """Blocks that share the keys of a token and kv head: one number for every call, as it

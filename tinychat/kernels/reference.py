@@ -19,6 +19,7 @@ from tinychat.kernels import (
     Norm,
     Ops,
     PackedWeight,
+    QKNorm,
     SamplingRule,
     checks,
 )
@@ -78,7 +79,7 @@ class ReferenceOps(Ops):
     def norm(self, x: Tensor, norm: Norm) -> Tensor:
         checks.norm(x, norm)
         if norm.kind == "rms":
-            return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + norm.eps) * norm.weight
+            return _rms_norm(x, norm.weight, norm.eps)
         centered = x - x.mean(dim=-1, keepdim=True)
         normal = centered * torch.rsqrt(centered.square().mean(dim=-1, keepdim=True) + norm.eps)
         return normal * norm.weight if norm.bias is None else normal * norm.weight + norm.bias
@@ -119,11 +120,13 @@ class ReferenceOps(Ops):
         shape: AttentionShape,
         rope: tuple[Tensor, Tensor] | None = None,
         alibi: Tensor | None = None,
+        qk_norm: QKNorm | None = None,
     ) -> Tensor:
-        checks.attention(qkv, keys, values, start, shape, rope, alibi)
+        checks.attention(qkv, keys, values, start, shape, rope, alibi, qk_norm)
         if len(start) > 1:  # one by one
             calls = zip(torch.split(qkv, 1), torch.split(start, 1), strict=True)
-            rows = [self.attention(x, keys, values, at, shape, rope, alibi) for x, at in calls]
+            same = (shape, rope, alibi, qk_norm)
+            rows = [self.attention(x, keys, values, at, *same) for x, at in calls]
             return torch.cat(rows)
         heads, kv_heads, head_dim = shape.heads, shape.kv_heads, shape.head_dim
         tokens = qkv.shape[0]
@@ -131,6 +134,8 @@ class ReferenceOps(Ops):
         end = first + tokens
         qkv = qkv.view(tokens, heads + 2 * kv_heads, head_dim).transpose(0, 1)  # [H + 2G, T, D]
         q, k, v = torch.split(qkv, [heads, kv_heads, kv_heads])
+        if qk_norm is not None:
+            q, k = (_rms_norm(x, w, qk_norm.eps) for x, w in ((q, qk_norm.q), (k, qk_norm.k)))
         if rope is not None:
             cos, sin = (table[first:end] for table in rope)  # [T, R/2]
             q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
@@ -193,6 +198,10 @@ def _largest_tiles(logits: Tensor, tiles: int) -> Tensor:
     order = maxima.argsort(dim=1, descending=True, stable=True)  # stable: the first of equal ones
     chosen = torch.zeros_like(maxima, dtype=torch.bool).scatter_(1, order[:, :tiles], True)
     return chosen.repeat_interleave(TILE_OUTPUTS, dim=1)[:, :outputs]
+
+
+def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps) * weight
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tinychat.kernels import AttentionShape, Norm, Ops
+from tinychat.kernels import AttentionShape, Norm, Ops, QKNorm
 from tinychat.nn.linear import AnyLinear
 
 
@@ -38,9 +38,10 @@ class Attention:
         out: AnyLinear,
         shape: AttentionShape,
         positions: PositionTables,
+        qk_norm: QKNorm | None = None,
     ) -> None:
         self.ops, self.qkv, self.out = ops, qkv, out
-        self.shape, self.positions = shape, positions
+        self.shape, self.positions, self.qk_norm = shape, positions, qk_norm
 
     def heads(
         self, x: Tensor, norm: Norm | None, start: Tensor, cache: tuple[Tensor, Tensor]
@@ -55,6 +56,7 @@ class Attention:
             self.shape,
             self.positions.rope,
             self.positions.alibi,
+            self.qk_norm,
         )
 
     @property

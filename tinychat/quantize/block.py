@@ -116,7 +116,10 @@ class BlockView:
             norm.weight = norm.weight.to(device, copy=True)
             if norm.bias is not None:
                 norm.bias = norm.bias.to(device, copy=True)
-        mlp = self.block.mlp
+        attention, mlp = self.block.attention, self.block.mlp
+        if attention.qk_norm is not None:
+            q, k = attention.qk_norm.q.to(device), attention.qk_norm.k.to(device)
+            attention.qk_norm = replace(attention.qk_norm, q=q, k=k)
         if isinstance(mlp, MLP) and mlp.scale is not None:
             mlp.scale = mlp.scale.to(device)
 
@@ -246,7 +249,7 @@ class BlockView:
         shape = replace(shape, heads=count * shape.heads, kv_heads=count * shape.kv_heads)
         keys, values = self._cache(tokens, count)
         heads = self.ops.attention(
-            joined, keys, values, self._start(), shape, positions.rope, alibi
+            joined, keys, values, self._start(), shape, positions.rope, alibi, attention.qk_norm
         )
         return attention.out(heads.view(tokens * count, -1)).view(tokens, count, -1).transpose(0, 1)
 
@@ -338,7 +341,10 @@ class BlockView:
         for matrix in self.matrices.values():
             if matrix.linear.bias is not None:
                 out[f"{matrix.name}.bias"] = in_file_order(matrix, matrix.linear.bias)
-        mlp = self.block.mlp
+        qk_norm, mlp = self.block.attention.qk_norm, self.block.mlp
+        if qk_norm is not None:
+            out[f"{self.names['q_norm']}.weight"] = qk_norm.q
+            out[f"{self.names['k_norm']}.weight"] = qk_norm.k
         if isinstance(mlp, MLP) and mlp.scale is not None:
             out[f"{self.names['act']}.scales"] = 1 / mlp.scale
         return {name: tensor.cpu() for name, tensor in out.items()}
