@@ -72,11 +72,18 @@ def test_what_a_step_costs(clock: SimpleNamespace) -> None:
 
     def hidden(ids: torch.Tensor, start: torch.Tensor, cache: object) -> torch.Tensor:
         assert start.tolist() == list(range(7, 7 + len(ids)))
-        clock.now += took[len(ids)]
+        clock.asked = took[len(ids)]
         return ids[:, None].float()
 
+    def wait() -> None:  # as on a card, where a step goes on after the call that asks for it
+        clock.now += clock.asked
+
     model = SimpleNamespace(
-        can_record=False, embedding=torch.zeros(1, 1), hidden=hidden, logits=lambda rows: rows
+        ops=SimpleNamespace(wait=wait),
+        can_record=False,
+        embedding=torch.zeros(1, 1),
+        hidden=hidden,
+        logits=lambda rows: rows,
     )
     steps = DecodeSteps(model, SimpleNamespace(length=7))  # type: ignore[arg-type]
     guess = steps.cost(3)

@@ -63,6 +63,7 @@ class DecodeStep:
         first = cache.length
         self._positions = torch.arange(first, first + count, dtype=torch.int32, device=device)
         self._calls, self._shortest = 0, math.inf
+        self._wait = model.ops.wait
         self._run = recorded(
             model, lambda: model.logits(model.hidden(self._tokens, self._positions, cache))
         )
@@ -75,6 +76,7 @@ class DecodeStep:
         self._tokens.copy_(torch.tensor(tokens, dtype=torch.int32))
         torch.arange(position, position + len(tokens), out=self._positions)
         logits = self._run()
+        self._wait()  # who asks for a step reads its logits next
         self._shortest = min(time.perf_counter() - began, GROWTH * self._shortest)
         self._calls += 1
         return logits

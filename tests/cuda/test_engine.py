@@ -77,19 +77,22 @@ def greedy(llm: LLM, ids: list[int], count: int) -> list[int]:
     return list(llm.generate(ids, params).token_ids)
 
 
+def check_greedy(card: LLM, llm: LLM, prompt: list[int], count: int) -> None:
+    """Both say the same, or their logits are next to the same where the first token differs."""
+    actual, expected = greedy(card, prompt, count), greedy(llm, prompt, count)
+    if actual != expected:
+        pairs = zip(actual, expected, strict=True)
+        same = next(i for i, (mine, theirs) in enumerate(pairs) if mine != theirs)
+        text = [*prompt, *expected[:same]]
+        difference = card.logits(text)[-1].cpu() - llm.logits(text)[-1]
+        assert difference.abs().max() < SAME, f"token {same} differs"
+
+
 def test_the_shipped_model_says_what_it_says_in_floating_point(
     prompt: list[int], make: Make
 ) -> None:
-    with load(weights="fp32", device="cpu") as llm:
-        expected = greedy(llm, prompt, GREEDY_TOKENS)
-        with shipped(make()) as card:
-            actual = greedy(card, prompt, GREEDY_TOKENS)
-            if actual != expected:
-                pairs = zip(actual, expected, strict=True)
-                same = next(i for i, (mine, theirs) in enumerate(pairs) if mine != theirs)
-                text = [*prompt, *expected[:same]]
-                difference = card.logits(text)[-1].cpu() - llm.logits(text)[-1]
-                assert difference.abs().max() < SAME, f"token {same} differs"
+    with load(weights="fp32", device="cpu") as llm, shipped(make()) as card:
+        check_greedy(card, llm, prompt, GREEDY_TOKENS)
 
 
 def ids_for(llm: LLM, count: int) -> list[int]:
@@ -184,6 +187,37 @@ def test_a_second_turn_follows_what_was_stopped_early(card: LLM) -> None:
     assert out.stats.cached_tokens >= len(prompt)
 
 
+def test_closing_waits_for_a_step_that_nobody_waited_for(
+    monkeypatch: pytest.MonkeyPatch, make: Make
+) -> None:
+    """It still writes its token to memory that is then given back."""
+    ops, waited = make(), []
+    mark = ops._device.mark
+
+    def counted() -> Callable[[], None]:
+        wait = mark()
+        return lambda: waited.append(wait())
+
+    with tiny("llama", ops, max_context=64) as llm:
+        stream = llm.engine.stream(ids_for(llm, 6), SamplingParams(max_new_tokens=9))
+        next(stream)
+        stream.close()
+        monkeypatch.setattr(ops._device, "mark", counted)
+    assert len(waited) == 1
+
+
+def test_a_card_that_failed_is_closed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, make: Make
+) -> None:
+    def failed() -> Callable[[], None]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    ops = make()
+    with tiny("llama", ops, max_context=64):
+        monkeypatch.setattr(ops._device, "mark", failed)
+    ops.close()
+
+
 def test_a_cache_that_no_kernel_takes_is_refused() -> None:
     ops = emulated_ops()
     with pytest.raises(ArgumentError, match=r"kv_cache='bf16': cuda.* takes fp16 and int8"):
@@ -205,8 +239,7 @@ def test_float_weights_run_through_torch(make: Make) -> None:
         tiny("llama", ReferenceOps(), "fp16", kv_cache="fp16", max_context=64) as reference,
         tiny("llama", make(), "fp16", max_context=64) as card,
     ):
-        ids = ids_for(card, 12)
-        assert greedy(card, ids, 8) == greedy(reference, ids, 8)
+        check_greedy(card, reference, ids_for(card, 12), 8)
 
 
 def test_a_benchmark_decodes_as_a_chat_does(monkeypatch: pytest.MonkeyPatch) -> None:

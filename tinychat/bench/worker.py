@@ -33,6 +33,7 @@ def measure(
     ids = token_ids(job.positions, runner.vocab_size)
     runner.rewind([])
     runner.prefill(ids[: job.prompt_tokens])
+    runner.choose()
     runner.rewind(ids[:1])
     for _ in runner.decode(ids[:WARM_UP_TOKENS]):
         pass

@@ -64,8 +64,10 @@ class CudaDevice:
         gc.disable()
         try:
             captured = torch.cuda.graph(graph.captured, stream=self._capturing)
-            with torch.cuda.device(self.torch_device), captured:
-                yield graph
+            with torch.cuda.device(self.torch_device):
+                # Torch does not leave its own stream where a capture fails at its end.
+                with torch.cuda.stream(torch.cuda.current_stream(self.torch_device)), captured:
+                    yield graph
         finally:
             if collects:
                 gc.enable()
