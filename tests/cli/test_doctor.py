@@ -96,6 +96,7 @@ def test_a_card_that_is_used(cuda: Machine, capsys: pytest.CaptureFixture[str]) 
         "                the driver runs CUDA up to 13.0",
         "card 0          NVIDIA H200, sm_90, 153600 MB, 4917 GB/s by its data sheet, "
         "132 multiprocessors, 60 MB of L2",
+        "                kernels: code for sm_90, with programmatic dependent launch",
         "                attention to prompts, by torch: flash",
     ]
     found = examine(capsys)["cuda"]
@@ -108,6 +109,7 @@ def test_what_would_make_a_card_faster(cuda: Machine, capsys: pytest.CaptureFixt
     cuda.has(card("NVIDIA T4", 750), card("Tesla V100", 700), card("RTX 5090", 1200))
     cuda.attention("memory-efficient", "math")
     text = "\n".join(lines_of_cuda(capsys))
+    assert "kernels: code for sm_75, without programmatic dependent launch" in text
     assert "faster: this torch has no flash attention for card 0" in text
     assert "not used: Tesla V100 is sm_70, and tinychat needs sm_75 or newer" in text
     assert "faster: card 2 runs code for sm_90" in text

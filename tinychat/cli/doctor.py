@@ -149,11 +149,13 @@ def _card(card: Card) -> dict[str, Any]:
     from tinychat.kernels import cards
 
     problem = cards.why_not(card.index) or None
-    found = {**asdict(card), "text": str(card), "problem": problem, "attention": [], "hints": []}
+    found = {**asdict(card), "text": str(card), "problem": problem, "kernels": None}
+    found |= {"attention": [], "hints": []}
     if problem is None:
         try:
             found["attention"] = cards.prefill_attention(card.index)
             found["hints"] = cards.hints(card, found["attention"])
+            found["kernels"] = card.kernels
         except RuntimeError as error:  # a card that is full or broken, in torch's words
             found["problem"] = str(error).splitlines()[0]
     return found
@@ -170,6 +172,8 @@ def _cuda_lines(found: dict[str, Any]) -> list[str]:
         lines.append(_line(f"card {card['index']}", card["text"]))
         if card["problem"]:
             lines.append(_line("", f"not used: {card['problem']}"))
+        if card["kernels"]:
+            lines.append(_line("", f"kernels: {card['kernels']}"))
         if card["attention"]:
             lines.append(_line("", f"attention to prompts, by torch: {card['attention'][0]}"))
         lines += [_line("", f"faster: {hint}") for hint in card["hints"]]

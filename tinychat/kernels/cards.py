@@ -53,6 +53,12 @@ class Card:
         """
         return self.code >= PROGRAMMATIC_FROM
 
+    @property
+    def kernels(self) -> str:
+        """What it runs of ours, for people."""
+        launch = "with" if self.programmatic else "without"
+        return f"code for {sm(self.code)}, {launch} programmatic dependent launch"
+
     def __str__(self) -> str:
         speed = f", {self.bandwidth / 1e9:.0f} GB/s by its data sheet" if self.bandwidth else ""
         return (
