@@ -72,8 +72,8 @@ def load(
         prompt_lookup: tokens of the longest draft that is copied from earlier text and evaluated
             ahead, which changes the speed and never the text; 0 for no drafts; default
             `lookup.DEFAULT_DRAFT`, and 0 on a card, which without drafts need not wait for the
-            host between two tokens. Off where a layer is in floating point, with a warning if asked
-            for.
+            host between two tokens. Off where a layer is in floating point, and at most 7 on a
+            card, with a warning if more was asked for.
     Raises: TinyChatError and its subclasses, see `tinychat.errors`.
     """
     check_device(device)
@@ -158,7 +158,7 @@ def build(
     vocab_size = min(config.vocab_size, tokenizer.vocab_size) if tokenizer else config.vocab_size
     draws = None if prompt_lookup else ops.draws(vocab_size)
     wanted = DEFAULT_DRAFT if prompt_lookup is None and draws is None else prompt_lookup or 0
-    draft = wanted if model.rows_are_alone else 0
+    draft = min(wanted, ops.alone_tokens - 1) if model.rows_are_alone else 0
     engine = Engine(
         model,
         cache,
@@ -182,6 +182,9 @@ def build(
     if prompt_lookup and not draft:
         off = f"prompt_lookup={prompt_lookup} is off: it is for models of low-bit layers only"
         warnings = (*warnings, off)
+    elif prompt_lookup and draft < prompt_lookup:
+        fewer = f"prompt_lookup={prompt_lookup} is {draft}: {ops.name} takes no longer drafts"
+        warnings = (*warnings, fewer)
     return LLM(engine, config, tokenizer, template, defaults, summary, close_all, warnings)
 
 

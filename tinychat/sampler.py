@@ -125,9 +125,10 @@ class Sampler:
         self._ops = ops
         self._vocab_size = vocab_size
         self._top = full.logprobs
-        # Ids seen so far, once each; kept only where a penalty reads them.
+        # Ids seen so far, once each; kept only where a penalty reads them, and of those only what
+        # can be drawn.
         self._penalizes = full.repetition_penalty != 1.0
-        self._seen = set(prompt) if self._penalizes else set()
+        self._seen = {token for token in prompt if token < vocab_size} if self._penalizes else set()
         self._recent = torch.tensor(sorted(self._seen), dtype=torch.int32)
 
     def __call__(self, logits: Tensor) -> tuple[int, TokenLogprob | None]:

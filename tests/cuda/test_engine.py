@@ -23,7 +23,10 @@ from tinychat.bench.ours import TinyChatRunner
 from tinychat.bench.worker import measure
 from tinychat.checkpoint import Checkpoint
 from tinychat.config import load_config
+from tinychat.engine import Engine
+from tinychat.errors import KernelError
 from tinychat.hub import resolve_model
+from tinychat.kernels import AttentionShape, SamplingRule
 from tinychat.kernels.cuda import CudaOps
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.memory import weight_bytes
@@ -163,6 +166,55 @@ def test_running_ahead_gives_the_text_of_waiting(card: LLM, temperature: float, 
     reported = card.generate(prompt, SamplingParams(**{**vars(params), "logprobs": 1}))
     assert reported.token_ids == ahead.token_ids
     assert reported.logprobs is not None
+
+
+def test_padding_rows_of_the_vocabulary_do_not_end_a_card(make: Make) -> None:
+    """Ids that can be evaluated but not drawn: a penalty has nothing to do with them."""
+    params = SamplingParams(
+        temperature=0.0, max_new_tokens=4, repetition_penalty=1.2, ignore_eos=True
+    )
+    with tiny("llama", make(), max_context=64) as llm:
+        model, cache = llm.engine.model, llm.engine.cache
+        engine = Engine(model, cache, (), vocab_size=100, draws=model.ops.draws(100))
+        out = engine.generate([99, 100, 130], params)
+        assert max(out.token_ids) < 100
+
+
+def test_ids_beyond_a_vocabulary_are_refused_before_they_reach_a_card(make: Make) -> None:
+    ops = make()
+    draws = ops.draws(50)
+    assert draws is not None
+    rule = SamplingRule(1.0, 0, 1.0, 0.0, 1.3)
+    for ids in ([3, 50], [-1]):
+        recent = torch.tensor(ids, dtype=torch.int32)
+        with pytest.raises(KernelError, match=r"recent of sample holds ids .*, expected 0 to 49"):
+            draws.begin(rule, recent, lambda: 0.5, 0)
+    ops.close()
+
+
+def test_a_draft_is_no_longer_than_what_a_card_evaluates_alike(make: Make) -> None:
+    with tiny("llama", make(), max_context=64, prompt_lookup=15) as llm:
+        assert llm.engine.prompt_lookup == 7
+        assert any("prompt_lookup=15 is 7" in warning for warning in llm.warnings)
+        prompt = [5, 6, 7, 8, 9, 10, 11, 12] * 3
+        params = SamplingParams(temperature=0.0, max_new_tokens=24, ignore_eos=True)
+        drafted = llm.generate(prompt, params)
+    with tiny("llama", make(), max_context=64, prompt_lookup=0) as llm:
+        assert llm.generate(prompt, params).token_ids == drafted.token_ids
+
+
+def test_what_kernels_write_to_does_not_take_torch_s_default_dtype(make: Make) -> None:
+    ops, rule = make(), SamplingRule(1.0, 0, 1.0, 0.0, 1.0)
+    draws = ops.draws(50)
+    assert draws is not None
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        gathered, _ = ops._for_joining(AttentionShape(4, 2, 16, 0.25), splits=3)
+        draws.begin(rule, torch.empty(0, dtype=torch.int32), lambda: 0.5, 0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        ops.close()
+    assert gathered.dtype == torch.float32
 
 
 def test_the_context_is_filled_to_its_end_and_not_beyond(card: LLM) -> None:

@@ -67,6 +67,10 @@ def test_kernels_overlap_where_their_code_knows_how_to_wait(machine: Machine) ->
     machine.has(card(), built=(800,))  # PTX of sm_80, on a card that could
     (found,) = cards.cards()
     assert (found.arch, found.code, found.programmatic) == (900, 800, False)
+    for driver, programmatic in (((12, 2), False), ((12, 3), True)):
+        machine.has(card(), driver=driver)
+        (found,) = cards.cards()
+        assert found.programmatic is programmatic
 
 
 # --- why not

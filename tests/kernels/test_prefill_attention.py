@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.kernels.compare import relative_error
-from tests.kernels.test_attention import CASES, Case, Inputs, expected_output, rotate
+from tests.kernels.test_attention import CASES, Case, Inputs, expected_output, placed
 from tinychat.kernels import prefill_attention
 from tinychat.kernels.reference import ReferenceOps
 
@@ -20,7 +20,8 @@ def attend(case: Case, cache: torch.dtype, queries: torch.dtype, takes_groups: b
     inputs = Inputs.of(case, cache)
     inputs.run(ReferenceOps(), case)  # fills the cache
     heads = inputs.qkv.double().view(case.tokens, -1, case.head_dim)[:, : case.heads]
-    q: Tensor = rotate(heads, case, inputs).to(queries)
+    weight = inputs.qk_norm.q if inputs.qk_norm else None
+    q: Tensor = placed(heads, weight, case, inputs).to(queries)
     out = prefill_attention.attend(
         q, inputs.keys, inputs.values, case.start, case.shape, inputs.alibi, takes_groups
     )
@@ -38,6 +39,15 @@ def test_against_float64(case: Case, takes_groups: bool) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_half_queries(case: Case, cache: torch.dtype) -> None:
     assert attend(case, cache, torch.float16, takes_groups=False) < HALF_TOLERANCE
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.kv_heads > 1], ids=str)
+def test_kv_heads_that_are_copied_come_in_pieces(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = case.head_dim * (case.start + case.tokens) * case.heads
+    monkeypatch.setattr(prefill_attention, "MOST_COPIED", 2 * whole // 3)
+    assert attend(case, torch.int8, torch.float16, takes_groups=False) < HALF_TOLERANCE
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.window or c.alibi], ids=str)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import Tensor
 
+from tinychat import limits
 from tinychat.errors import KernelError
 
 if TYPE_CHECKING:
@@ -199,6 +200,8 @@ class Ops(ABC):
         needs_warm_up: whether what is recorded must have been run once before.
         prefill_chunk: tokens of a prompt that are evaluated in one go: they bound the memory of the
             activations and how long a cancel has to wait.
+        alone_tokens: up to so many tokens with a position each (see `attention`), the row of each
+            is bit for bit what it is when its token comes alone, in every op.
         kv_dtypes: what the cache may be.
     """
 
@@ -209,6 +212,7 @@ class Ops(ABC):
     records_torch = False
     needs_warm_up = False
     prefill_chunk = 256
+    alone_tokens = limits.DRAFT_TOKENS + 1  # no step has more
     kv_dtypes: tuple[torch.dtype, ...] = (
         torch.float32,
         torch.float16,

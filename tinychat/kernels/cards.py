@@ -18,6 +18,7 @@ OLDEST = 750
 # Systems on a chip: their code is no other card's, and other cards' is not theirs.
 TEGRA = (870, 1010, 1100)
 PROGRAMMATIC_FROM = 900  # whose code waits for the launch before it by itself
+PROGRAMMATIC_GRAPHS = (12, 3)  # CUDA of the toolkit and of the driver that capture such launches
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,9 @@ class Card:
     l2: int
     shared: int  # the most that a block may ask for
     bandwidth: float | None  # of its memory by clock and bus, bytes a second; None if not known
-
-    @property
-    def programmatic(self) -> bool:
-        """Whether a kernel may start before the one that it follows has ended. That is up to the
-        code and not to the card: older code does not know how to wait.
-        """
-        return self.code >= PROGRAMMATIC_FROM
+    # Whether a kernel may start before the one that it follows has ended. That is up to the code
+    # and not to the card: older code does not know how to wait.
+    programmatic: bool
 
     @property
     def kernels(self) -> str:
@@ -93,21 +90,24 @@ def cards() -> list[Card]:
     native, _ = _load()
     if native is None:
         return []
-    built, ptx = native.architectures(), native.ptx()
-    return [
-        Card(
-            index=card.index,
-            name=card.name,
-            arch=card.arch,
-            code=code_for(card.arch, built, ptx),
-            multiprocessors=card.multiprocessors,
-            memory=card.memory_bytes,
-            l2=card.l2_bytes,
-            shared=card.shared_bytes,
-            bandwidth=_bandwidth(card),
-        )
-        for card in native.cards()
-    ]
+    return [_card(card, native) for card in native.cards()]
+
+
+def _card(card: Any, native: Any) -> Card:
+    code = code_for(card.arch, native.architectures(), native.ptx())
+    cuda = min(native.runtime_version(), native.driver_version())
+    return Card(
+        index=card.index,
+        name=card.name,
+        arch=card.arch,
+        code=code,
+        multiprocessors=card.multiprocessors,
+        memory=card.memory_bytes,
+        l2=card.l2_bytes,
+        shared=card.shared_bytes,
+        bandwidth=_bandwidth(card),
+        programmatic=code >= PROGRAMMATIC_FROM and cuda >= PROGRAMMATIC_GRAPHS,
+    )
 
 
 def code_for(arch: int, built: list[int], ptx: int) -> int:

@@ -288,9 +288,12 @@ def sample(
             raise KernelError(f"{name} of sample is {value}, expected {expected}")
 
 
-def unknown_recent(recent: Tensor, vocabulary: int) -> KernelError:
-    """The refusal of a `recent` of `sample` with ids outside the vocabulary."""
-    low, high = int(recent.min()), int(recent.max())
-    return KernelError(
-        f"recent of sample holds ids {low} to {high}, expected 0 to {vocabulary - 1}"
-    )
+def recent(ids: Tensor, vocabulary: int) -> None:
+    """For `sample`: the ids that the penalty applies to."""
+    if not len(ids):
+        return
+    low, high = int(ids.min()), int(ids.max())
+    if not 0 <= low <= high < vocabulary:
+        raise KernelError(
+            f"recent of sample holds ids {low} to {high}, expected 0 to {vocabulary - 1}"
+        )

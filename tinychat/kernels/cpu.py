@@ -492,5 +492,5 @@ class CpuOps(Ops):
             uniform,
         )
         if token < 0:
-            raise checks.unknown_recent(recent, vocabulary)
+            checks.recent(recent, vocabulary)  # raises
         return token

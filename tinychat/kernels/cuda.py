@@ -118,6 +118,7 @@ class CudaOps(Ops):
     can_record = True
     needs_warm_up = True
     prefill_chunk = 2048
+    alone_tokens = FEW_TOKENS  # `gemm` adds up in another order than `gemv`
     kv_dtypes = (torch.float16, torch.int8)
 
     def __init__(self, device: Device, host: CpuOps, gemm_tokens: int = GEMM_TOKENS) -> None:
@@ -168,7 +169,9 @@ class CudaOps(Ops):
         return self._host.unpack_awq(words)
 
     def pack(self, weight: LowBitWeight, *below: LowBitWeight) -> PackedWeight:
-        return tc16.pack(*(part.to(self.device) for part in (weight, *below)))
+        packed = tc16.pack(*(part.to(self.device) for part in (weight, *below)))
+        self.wait()  # kernels read weights before what was launched in front of them has ended
+        return packed
 
     def unpack(self, weight: PackedWeight) -> LowBitWeight:
         return tc16.unpack(weight)
@@ -370,14 +373,11 @@ class CudaOps(Ops):
         return CudaDraws(self._device, vocabulary)
 
     def sample(self, logits: Tensor, rule: SamplingRule, recent: Tensor, uniform: float) -> int:
-        there = recent.to(self.device)
-        checks.sample(logits, rule, there, uniform, self.device.type)
+        checks.sample(logits, rule, recent.to(self.device), uniform, self.device.type)
         vocabulary = len(logits)
-        if len(recent) and not 0 <= int(recent.min()) <= int(recent.max()) < vocabulary:
-            raise checks.unknown_recent(recent, vocabulary)
         if vocabulary not in self._draws:
             self._draws[vocabulary] = CudaDraws(self._device, vocabulary)
-        return self._draws[vocabulary].draw_one(logits, rule, there, uniform)
+        return self._draws[vocabulary].draw_one(logits, rule, recent, uniform)
 
     # --- attention
 
@@ -400,7 +400,7 @@ class CudaOps(Ops):
                 *(keys.data_ptr(), values.data_ptr()), self._dtypes[keys.dtype], keys.shape[1]
             ),
         )
-        there = start.to(self.device)  # it must live until the launches
+        there = self._start(start)  # it must live until the launches
         if len(qkv) <= FEW_TOKENS or len(start) > 1:
             return self._attend_one_by_one(qkv, there, shape, places, alibi, qk_norm)
         # NOTE: the host has to know where a chunk stands; a `start` on the card is waited for.
@@ -417,6 +417,12 @@ class CudaOps(Ops):
             q, keys, values, first, shape, alibi, self._device.takes_groups
         )
         return self._device.keep(out)
+
+    def _start(self, start: Tensor) -> Tensor:
+        """On the card; one number of the host goes there as an argument, so that nobody waits."""
+        if start.device == self.device or len(start) > 1:
+            return start.to(self.device)
+        return torch.full((1,), int(start), dtype=torch.int32, device=self.device)
 
     def _attend_one_by_one(
         self,
@@ -468,7 +474,11 @@ class CudaOps(Ops):
         """What splits leave for the last of them, and the count of those that are done."""
         rows = (FEW_TOKENS, shape.heads)
         return (
-            torch.empty((*rows, splits, shape.head_dim + STATE_FLOATS), device=self.device),
+            torch.empty(
+                (*rows, splits, shape.head_dim + STATE_FLOATS),
+                dtype=torch.float32,
+                device=self.device,
+            ),
             torch.zeros(rows, dtype=torch.int32, device=self.device),
         )
 

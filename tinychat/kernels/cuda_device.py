@@ -5,6 +5,7 @@ can reach.
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -17,6 +18,8 @@ from tinychat.kernels import RecordedPlan, cards
 
 if TYPE_CHECKING:
     from tinychat.kernels._cuda import Queue
+
+CAPTURES = threading.Lock()  # torch captures one graph at a time
 
 
 class CudaDevice:
@@ -62,13 +65,19 @@ class CudaDevice:
         graph, collects = Graph(), gc.isenabled()
         # What is collected may be another graph, whose end the capture would not survive.
         gc.disable()
+        CAPTURES.acquire()
         try:
-            captured = torch.cuda.graph(graph.captured, stream=self._capturing)
+            captured = torch.cuda.graph(
+                graph.captured,
+                stream=self._capturing,
+                capture_error_mode="thread_local",  # other threads may use the card meanwhile
+            )
             with torch.cuda.device(self.torch_device):
                 # Torch does not leave its own stream where a capture fails at its end.
                 with torch.cuda.stream(torch.cuda.current_stream(self.torch_device)), captured:
                     yield graph
         finally:
+            CAPTURES.release()
             if collects:
                 gc.enable()
 

@@ -44,9 +44,11 @@ class CudaDraws:
     def begin(
         self, rule: SamplingRule, recent: Tensor, uniform: Callable[[], float], position: int
     ) -> None:
+        checks.recent(recent, self._vocabulary)  # a card would fail for good
         chances = (rule.temperature, rule.top_p, rule.min_p, rule.repetition_penalty)
+        floats = torch.tensor(chances, dtype=torch.float32)
         top_k = torch.tensor([min(rule.top_k, self._vocabulary)], dtype=torch.int32)
-        self._rule.copy_(torch.cat([torch.tensor(chances).view(torch.int32), top_k]))
+        self._rule.copy_(torch.cat([floats.view(torch.int32), top_k]))
         self._seen.zero_()
         self._seen[recent.to(self._seen.device).long()] = 1
         self._drawn.zero_()

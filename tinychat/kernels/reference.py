@@ -224,8 +224,7 @@ def _penalize(logits: Tensor, recent: Tensor, penalty: float) -> Tensor:
     ids = recent.long()
     if penalty == 1.0 or not len(ids):
         return logits
-    if int(ids.min()) < 0 or int(ids.max()) >= len(logits):
-        raise checks.unknown_recent(recent, len(logits))
+    checks.recent(recent, len(logits))
     chosen = logits[ids]
     factor = torch.tensor(penalty, dtype=torch.float32, device=logits.device)
     return logits.index_put((ids,), torch.where(chosen > 0, chosen / factor, chosen * factor))
