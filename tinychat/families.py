@@ -46,7 +46,8 @@ class FamilySpec:
         tensors: our module names -> the checkpoint's, without ".weight", ".bias" or ".qweight";
             "{i}" is the layer. "act" is the activation, which has no tensors of its own: AWQ adds
             ".scales" where it needs them. "q_norm" and "k_norm", together or not at all, are rms
-            norms of every head.
+            norms of every head; a family that has them cannot do without, so that they are named
+            here and not discovered.
         flags: keys of config.json that choose the form, with their defaults.
         forms: the ways its block is built.
         norm: "rms" or "layer".

@@ -274,7 +274,7 @@ class Loader:
             self.vector(f"{self.prefix(role, layer)}.weight", self.config.head_dim)
             for role in ("q_norm", "k_norm")
         )
-        return QKNorm(q.to(self.ops.device), k.to(self.ops.device), self.config.norm_eps)
+        return QKNorm(q, k, self.config.norm_eps).to(self.ops.device)
 
     def qkv(self, layer: int) -> AnyLinear:
         if self.config.qkv_layout == "separate":

@@ -115,12 +115,12 @@ def _matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
 def _vector_sizes(config: ModelConfig) -> dict[str, int]:
     """Tensor name -> size of every norm's weight and bias."""
     parts = ("weight", "bias") if config.norm == "layer" else ("weight",)
-    sizes = dict.fromkeys(("attention_norm", "mlp_norm", "final_norm"), config.hidden_size)
-    sizes |= dict.fromkeys(("q_norm", "k_norm"), config.head_dim)
+    roles = ("attention_norm", "mlp_norm", "final_norm")
+    sizes = {(role, part): config.hidden_size for role in roles for part in parts}
+    sizes |= {(role, "weight"): config.head_dim for role in ("q_norm", "k_norm")}
     return {
         f"{config.tensors[role].format(i=i)}.{part}": size
-        for role, size in sizes.items()
+        for (role, part), size in sizes.items()
         if role in config.tensors
         for i in range(config.num_layers)
-        for part in (("weight",) if role in ("q_norm", "k_norm") else parts)
     }

@@ -1,4 +1,5 @@
-// Norms of the heads, rotation, cache append and causal attention in one op; formulas in tinychat/kernels/__init__.py.
+// Norms of the heads, rotation, cache append and causal attention in one op; formulas in
+// tinychat/kernels/__init__.py.
 //
 // One token: work is dealt out by kv head. Where there are too few heads to go round, each one's
 // cache is cut into stretches, and a second loop joins what was found in them. Bound by reading the
@@ -139,7 +140,8 @@ int first_visible(const AttentionArgs& args, int position) {
 }
 
 // Rows are numbered token by token, the query heads of one kv head within a token. This one gets
-// the rows from first_row on, ready to attend: rotated and scaled queries, nothing gathered yet.
+// the rows from first_row on, ready to attend: normalized, rotated and scaled queries, nothing
+// gathered yet.
 AttentionTile prepare_tile(const Isa& isa, const AttentionArgs& args, const Workspace& w,
                            const Gathered& gathered, int kv_head, int first_row, int rows) {
   const int stride = padded(args.head_dim);

@@ -3,9 +3,10 @@
 //   out[t, h] = sum over j of softmax_j(scale q[t, h] k[j] + alibi[h] (j - p)) v[j],
 //     p = start + t, j from 0 (with a window from p - window + 1) to p
 //
-//   qkv [T, (H + 2G) D] float32, keys and values [G, S, D] float16 or [G, S, D + 4] int8 (the
-//   scale behind the codes), out [T, H D] float32. q and k are normalized, if they have a norm, and
-//   turned by the angles of their position first; rows start..start + T - 1 of the cache are written, none of them is read.
+//   qkv [T, (H + 2G) D] float32, cos and sin [S, half], alibi [H], start [1], keys and values
+//   [G, S, D] float16 or [G, S, D + 4] int8 (the scale behind the codes), out [T, H D] float32. q
+//   and k are normalized and turned first, as rope_append.cu says; rows start..start + T - 1 of the
+//   cache are written, none of them is read.
 //
 // Grid: (kv heads x tiles of query heads, tokens, splits), blocks of 128 threads. The query heads
 // of a kv head are rows of one tile, up to 8, so that the cache is read once for all of them; what
@@ -136,19 +137,18 @@ __device__ __forceinline__ void write_nan(const AttnDecodeArgs& args, const Job&
   }
 }
 
-// queries [kRows, kMostDim], normalized, turned and scaled; zero beyond the head and the rows, as far as a team
-// reads. slopes [kRows], zero where there are none.
+// queries [kRows, kMostDim], normalized, turned and scaled; zero beyond the head and the rows, as
+// far as a team reads. slopes [kRows], zero where there are none.
 template <class L, int kRows>
 __device__ __forceinline__ void prepare_queries(const AttnDecodeArgs& args, const Job& job,
                                                 const Teams& teams, float* queries, float* slopes) {
   const int dim = args.tokens.head_dim, reach = teams.lanes() * L::kCount;
-  const Angles angles = angles_at(args.rotation, job.position);
   for (int row = warp_index(); row < kRows; row += kWarps) {
-    const int last = job.rows - 1;
-    const Head q = head_of(args.tokens, job.token, job.head + (row < last ? row : last));
+    const int head = job.head + (row < job.rows ? row : 0);
+    const Head q = measure_head(args.tokens, args.rotation, job.token, head, job.position);
     for (int d = lane_index(); d < reach; d += kWarpLanes) {
       const bool inside = row < job.rows && d < dim;
-      const float value = inside ? rotated(q, angles, d) : 0.0f;
+      const float value = inside ? q.at(d) : 0.0f;
       queries[row * kMostDim + d] = value * (args.scale * kLog2E);
     }
     if (lane_index() == 0) {
@@ -170,11 +170,13 @@ __device__ __forceinline__ void make_fresh_rows(const AttnDecodeArgs& args, cons
   for (int i = warp_index(); i < 2 * (stretch.end - first); i += kWarps) {
     const bool is_key = i % 2 == 0;
     const int position = first + i / 2, token = position - start;
+    const int number = tokens.heads + job.kv_head + (is_key ? 0 : tokens.kv_heads);
+    const Head head = measure_head(tokens, args.rotation, token, number, position);
     T* fresh = (is_key ? fresh_keys : fresh_values) + token * fresh_width<T>(tokens.head_dim);
-    write_new_row(tokens, args.rotation, token, job.kv_head, is_key, position, fresh);
+    write_row(head, tokens.head_dim, fresh);
     if (!job.appends || position != job.position) continue;
     T* cached = cached_row<T>(args.cache, tokens.head_dim, is_key, job.kv_head, position);
-    write_new_row(tokens, args.rotation, token, job.kv_head, is_key, position, cached);
+    write_row(head, tokens.head_dim, cached);
   }
 }
 
@@ -220,7 +222,7 @@ __device__ __forceinline__ void score(const Teams& teams, const RawRow<L> (&keys
       }
     }
   }
-  if constexpr (std::is_same_v<typename L::Element, std::int8_t>) {
+  if constexpr (kHasScale<typename L::Element>) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
 #pragma unroll
@@ -257,7 +259,7 @@ __device__ __forceinline__ void add_values(const RawRow<L> (&values)[kInFlight],
                                            Gathered<L, kRows>& gathered) {
 #pragma unroll
   for (int n = 0; n < kInFlight; ++n) {
-    if constexpr (std::is_same_v<typename L::Element, std::int8_t>) {
+    if constexpr (kHasScale<typename L::Element>) {
 #pragma unroll
       for (int r = 0; r < kRows; ++r) weights[r][n] *= values[n].scale;
     }
@@ -385,7 +387,7 @@ __global__ void __launch_bounds__(kThreads, kRows < 8 ? 3 : 2)
   pdl_launch();
   pdl_wait();
   const Job job = job_of<kRows>(args.tokens);
-  if (job.position < 0 || job.position >= args.cache.capacity) {  // the host cannot check it
+  if (!has_place(args.cache, job.position)) {
     if (job.split == 0) write_nan(args, job);
     return;
   }
@@ -420,8 +422,9 @@ Status launch_tiles(const Queue& queue, const AttnDecodeArgs& args, const Teams&
 
 // A lane has eight elements of a row, by one load of 16 bytes of float16 or two of 4 of int8, whose
 // rows have a scale between them; or, where that does not go, by eight loads, for one head a tile.
-template <class T, int kWide>
+template <class T>
 Status launch_rows(const Queue& queue, const AttnDecodeArgs& args) {
+  constexpr int kWide = kHasScale<T> ? 4 : 8;
   using Wide = Layout<T, kWide, 8 / kWide>;
   const int dim = args.tokens.head_dim, group = args.tokens.heads / args.tokens.kv_heads;
   const int width = row_width<T>(dim);
@@ -446,16 +449,8 @@ Status attn_decode(const Queue& queue, const AttnDecodeArgs& args) {
   if (args.tokens.tokens > kMostTokens) return refused("tokens", args.tokens.tokens, kMostTokens);
   if (args.tokens.head_dim > kMostDim) return refused("head_dim", args.tokens.head_dim, kMostDim);
   if (args.splits > kMostSplits) return refused("splits", args.splits, kMostSplits);
-  switch (args.cache.dtype) {
-    case DType::kFloat16:
-      return launch_rows<__half, 8>(queue, args);
-    case DType::kInt8:
-      return launch_rows<std::int8_t, 4>(queue, args);
-    case DType::kFloat32:
-    case DType::kBfloat16:
-      break;
-  }
-  return {"attn_decode: the cache is neither float16 nor int8"};
+  return for_rows_of(args.cache, "attn_decode",
+                     [&](auto element) { return launch_rows<decltype(element)>(queue, args); });
 }
 
 }  // namespace tinychat::cuda

@@ -79,7 +79,7 @@ __device__ __forceinline__ RawRow<L> load_row(const Teams& teams, const typename
     const int column = teams.column<L>(i * L::kWide);
     if (column < dim) raw.piece[i] = *reinterpret_cast<const Raw*>(row + column);
   }
-  if constexpr (std::is_same_v<typename L::Element, std::int8_t>) {
+  if constexpr (kHasScale<typename L::Element>) {
     if constexpr (L::kWide % sizeof(float) == 0) {
       raw.scale = *reinterpret_cast<const float*>(row + dim);
     } else {

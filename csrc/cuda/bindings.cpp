@@ -105,17 +105,16 @@ py::class_<Queue> register_ops(py::module_& module) {
 
   // --- attention ---
   py::class_<NewTokens>(module, "NewTokens", py::module_local())
-      .def(py::init(
-               [](Address qkv, Address start, Address q_norm, Address k_norm, float eps, int tokens,
-                  int heads, int kv_heads, int head_dim) {
-                 return NewTokens{at<const float>(qkv),
-                                  at<const std::int32_t>(start),
-                                  {at<const float>(q_norm), at<const float>(k_norm), eps},
-                                  tokens,
-                                  heads,
-                                  kv_heads,
-                                  head_dim};
-               }),
+      .def(py::init([](Address qkv, Address start, Address q_norm, Address k_norm, float eps,
+                       int tokens, int heads, int kv_heads, int head_dim) {
+             return NewTokens{at<const float>(qkv),
+                              at<const std::int32_t>(start),
+                              {at<const float>(q_norm), at<const float>(k_norm), eps},
+                              tokens,
+                              heads,
+                              kv_heads,
+                              head_dim};
+           }),
            "qkv"_a, "start"_a, "q_norm"_a, "k_norm"_a, "norm_eps"_a, "tokens"_a, "heads"_a,
            "kv_heads"_a, "head_dim"_a);
   py::class_<Rotation>(module, "Rotation", py::module_local())
@@ -141,10 +140,8 @@ py::class_<Queue> register_ops(py::module_& module) {
   queue.def(
       "rope_append",
       [](const Queue& q, const NewTokens& tokens, const Rotation& rotation, const Cache& cache,
-         Address rotated, DType dtype) {
-        check(rope_append(q, {tokens, rotation, cache, at<void>(rotated), dtype}));
-      },
-      "tokens"_a, "rotation"_a, "cache"_a, "q"_a, "q_dtype"_a, no_gil);
+         Address turned) { check(rope_append(q, {tokens, rotation, cache, at<void>(turned)})); },
+      "tokens"_a, "rotation"_a, "cache"_a, "q"_a, no_gil);
 
   // --- gemv ---
   queue.def(

@@ -15,18 +15,6 @@ namespace tinychat::cuda {
 inline constexpr int kWarpLanes = 32;
 inline constexpr std::uint32_t kAllLanes = 0xffffffffu;
 
-// The architecture that the running code was compiled for, 750, 800, ...: a constant on a card, a
-// setting of the emulation. For `if`: both branches compile everywhere.
-__device__ __forceinline__ int target_arch() {
-#if !defined(__CUDACC__)
-  return emulation::current->grid->settings().arch;
-#elif defined(__CUDA_ARCH__)
-  return __CUDA_ARCH__;
-#else
-  return 0;  // nvcc's host pass, which only checks the syntax
-#endif
-}
-
 // The dynamic shared memory of the block, as many bytes as the launch asked for. Kernels have no
 // other: the emulation fills it with NaN and watches its end.
 template <class T>

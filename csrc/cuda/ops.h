@@ -79,8 +79,7 @@ struct RopeAppendArgs {
   NewTokens tokens;
   Rotation rotation;
   Cache cache;
-  void* q;        // [tokens, heads head_dim]
-  DType q_dtype;  // float32 or float16
+  void* q;  // [tokens, heads head_dim] float16
 };
 Status rope_append(const Queue& queue, const RopeAppendArgs& args);
 

@@ -80,14 +80,6 @@ __device__ __forceinline__ void ldmatrix_x4(std::uint32_t (&out)[4], const void*
                : "memory");
 }
 
-// The same of the transposed matrices: out[m] holds the elements g of rows 2t and 2t + 1.
-__device__ __forceinline__ void ldmatrix_x4_trans(std::uint32_t (&out)[4], const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-               : "r"(shared_address(row))
-               : "memory");
-}
-
 // sum += A B in float32, A and B float16: mma.sync.aligned.m16n8k16.row.col, fragments as above.
 // sm_75 does it in two steps of eight k, for which the fragments fall apart by registers.
 __device__ __forceinline__ void mma_m16n8k16(float (&sum)[4], const std::uint32_t (&a)[4],

@@ -52,7 +52,7 @@ WRAPPERS: Mapping[str, Wrapper] = {
     "shuffles": Wrapper(
         (("shuffles", "values", "sources", "by", "out"),), {"out": ((4, 32), WORD)}
     ),
-    "ldmatrix": Wrapper((("ldmatrix", "rows", "out"),), {"out": ((2, 32, 4), WORD)}),
+    "ldmatrix": Wrapper((("ldmatrix", "rows", "out"),), {"out": ((32, 4), WORD)}),
     "mma": Wrapper((("mma", "a", "b", "sum"),), {}, changed=("sum",)),
     "cp_async": Wrapper((("cp_async", "from", "keep", "out"),), {"out": ((32, 4), WORD)}),
     "load_stream": Wrapper((("load_stream", "from", "out"),), {"out": ((32, 4), WORD)}),
@@ -86,7 +86,6 @@ WRAPPERS: Mapping[str, Wrapper] = {
     ),
     "fence": Wrapper((("fence", "data", "flag"),), {"data": ((1,), WORD), "flag": ((1,), WORD)}),
     "bits": Wrapper((("bits", "counter", "from", "out"),), {"out": ((32,), FLOAT)}, ("counter",)),
-    "arch": Wrapper((("arch", "out"),), {"out": ((1,), WORD)}),
 }
 # What wrappers.cu exports beside: it reads shared memory that nobody wrote.
 NOT_RECORDED = ("shared",)
@@ -132,7 +131,6 @@ def cases() -> Iterator[tuple[str, Tensors]]:
     yield "half2/random", {**some_pairs(draw), "n": number(PAIRS)}
     yield "fence/system", {}
     yield "bits/random", {"counter": torch.ones(1, dtype=torch.int64), "from": normal(32)}
-    yield "arch/own", {}
 
 
 def number(value: int) -> Tensor:

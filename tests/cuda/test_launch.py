@@ -37,7 +37,7 @@ def test_an_empty_grid_is_refused(library: Library) -> None:
 
 def test_an_unknown_architecture_is_refused(library: Library) -> None:
     with pytest.raises(RuntimeError, match="no emulated architecture 700"):
-        library.run("arch", Schedule(arch=700), torch.zeros(1))
+        library.run("shared", Schedule(arch=700), torch.zeros(32), 32, 128, 0)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -51,7 +51,7 @@ def test_a_kernel_that_outgrows_its_stack_is_reported(library: Library) -> None:
     out = torch.zeros(1)
     with pytest.raises(RuntimeError, match=r"kernel deep, .*: the stack of an emulated thread"):
         library.run("deep", Schedule(), out)
-    library.run("arch", Schedule(), out)  # and what follows is not harmed
+    library.run("shared", Schedule(), torch.zeros(32), 32, 128, 0)  # what follows is not harmed
 
 
 # --- blocks that wait for each other

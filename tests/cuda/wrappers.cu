@@ -38,19 +38,15 @@ __global__ void shuffle_kernel(const std::uint32_t* values, const int* sources, 
   out[96 + lane] = __ballot_sync(kAllLanes, (value & 1) != 0);
 }
 
-// rows [32, 8] of 16 bits; out [2, 32, 4]: as they are, and transposed.
+// rows [32, 8] of 16 bits; out [32, 4].
 __global__ void ldmatrix_kernel(const uint4* rows, std::uint32_t* out) {
   uint4* shared = shared_memory<uint4>();
   const int lane = lane_index();
   shared[lane] = rows[lane];
   __syncwarp();
-  std::uint32_t plain[4], transposed[4];
-  ldmatrix_x4(plain, shared + lane);
-  ldmatrix_x4_trans(transposed, shared + lane);
-  for (int i = 0; i < 4; ++i) {
-    out[lane * 4 + i] = plain[i];
-    out[128 + lane * 4 + i] = transposed[i];
-  }
+  std::uint32_t own[4];
+  ldmatrix_x4(own, shared + lane);
+  for (int i = 0; i < 4; ++i) out[lane * 4 + i] = own[i];
 }
 
 // a [32, 4] and b [32, 2] fragments of pairs of float16, sum [32, 4] float32, in and out.
@@ -153,8 +149,6 @@ __global__ void bits_kernel(unsigned long long* counter, const float* from, floa
   out[threadIdx.x] = __uint_as_float(__float_as_uint(from[threadIdx.x]) ^ 0x80000000u);
 }
 
-__global__ void arch_kernel(int* out) { *out = target_arch(); }
-
 __global__ void shared_kernel(float* out) {
   out[threadIdx.x] = shared_memory<float>()[threadIdx.x];
 }
@@ -240,10 +234,6 @@ EXPORTED const char* fence(const Queue* q, int* data, int* flag) {
 EXPORTED const char* bits(const Queue* q, unsigned long long* counter, const float* from,
                           float* out) {
   return message(launch(*q, {"bits", 1, 32}, bits_kernel, counter, from, out));
-}
-
-EXPORTED const char* arch(const Queue* q, int* out) {
-  return message(launch(*q, {"arch", 1, 1}, arch_kernel, out));
 }
 
 // Launches with what a test asks for, to see what is refused.

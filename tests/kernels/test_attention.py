@@ -19,6 +19,7 @@ from tests.kernels.compare import misaligned, on_card, relative_error, same
 from tinychat.errors import KernelError
 from tinychat.kernels import AttentionShape, Ops, QKNorm
 from tinychat.kernels.cpu import CpuOps
+from tinychat.kernels.cuda import FEW_TOKENS
 from tinychat.kernels.reference import ReferenceOps
 from tinychat.kernels.rows import from_rows, to_rows
 
@@ -27,7 +28,6 @@ TOLERANCE = 2e-6
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Of a card's chunks: there torch attends, with queries and weights in float16, which has 11 bits.
 HALF_TOLERANCE = 2e-3
-FEW_TOKENS_ON_CARD = 8  # up to so many are no chunk
 SPARE = 5  # positions of the cache beyond the last that is written
 
 
@@ -105,7 +105,7 @@ EPS = 1e-3  # large enough to be seen
 
 
 def tolerance(ops: Ops, case: Case) -> float:
-    return HALF_TOLERANCE if on_card(ops) and case.tokens > FEW_TOKENS_ON_CARD else TOLERANCE
+    return HALF_TOLERANCE if on_card(ops) and case.tokens > FEW_TOKENS else TOLERANCE
 
 
 def widest(ops: Ops) -> torch.dtype:
@@ -307,7 +307,7 @@ def test_chunks_and_tokens_give_what_the_whole_gives(
     assert torch.equal(parts.values[:, :40], inputs.values[:, :40])
 
 
-FEW_TOKENS = (
+ALONE = (
     *(case for case in CASES if 2 <= case.tokens <= 17),
     Case(5, 3, 1, 64, start=190, rotated=64),  # in stretches, across a block
     Case(5, 9, 3, 64, start=60, rotated=64, window=70),  # across a block, the window too
@@ -316,7 +316,7 @@ FEW_TOKENS = (
 
 
 @pytest.mark.parametrize("recorded", (False, True))
-@pytest.mark.parametrize("case", FEW_TOKENS, ids=str)
+@pytest.mark.parametrize("case", ALONE, ids=str)
 def test_tokens_with_a_position_each_are_bit_for_bit_what_they_are_alone(
     ops: Ops, case: Case, recorded: bool
 ) -> None:

@@ -83,6 +83,10 @@ class QKNorm:
     k: Tensor
     eps: float
 
+    def to(self, device: torch.device) -> QKNorm:
+        """The same on a device."""
+        return QKNorm(self.q.to(device), self.k.to(device), self.eps)
+
 
 @dataclass(frozen=True)
 class AttentionShape:

@@ -123,9 +123,7 @@ class Ops:
         arrived: int,
         out: int,
     ) -> None: ...
-    def rope_append(
-        self, tokens: NewTokens, rotation: Rotation, cache: Cache, q: int, q_dtype: DType
-    ) -> None: ...
+    def rope_append(self, tokens: NewTokens, rotation: Rotation, cache: Cache, q: int) -> None: ...
 
     # --- gemv ---
     def gemv(

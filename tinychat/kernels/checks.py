@@ -77,6 +77,11 @@ def address(
     return tensor.data_ptr()
 
 
+def optional_address(tensor: Tensor | None) -> int:
+    """The address of a tensor that was checked, null for None."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
 def embedding(ids: Tensor, table: Tensor, device: str | None = None) -> None:
     """For `embedding`."""
     device = device or ids.device.type

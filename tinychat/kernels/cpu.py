@@ -29,7 +29,7 @@ from tinychat.kernels import (
     checks,
 )
 from tinychat.kernels.arena import Arena, large_pages
-from tinychat.kernels.checks import address
+from tinychat.kernels.checks import address, optional_address
 from tinychat.kernels.cores import usable_cores
 from tinychat.quantize.format import GROUP_SIZES, LowBitWeight, alike, concatenate
 from tinychat.quantize.grid import Grid, check_scales
@@ -49,16 +49,11 @@ _ACTIVATIONS = {
 _NORMS = {"rms": _cpu.NormKind.rms, "layer": _cpu.NormKind.layer}
 
 
-def _optional(tensor: Tensor | None) -> int:
-    """The address, or null."""
-    return 0 if tensor is None else tensor.data_ptr()
-
-
 def _norm_arguments(norm: Norm | None) -> tuple[_cpu.NormKind, int, int, float]:
     """Kind, weight, bias and eps; a null weight for none."""
     if norm is None:
         return _cpu.NormKind.rms, 0, 0, 0.0
-    return _NORMS[norm.kind], norm.weight.data_ptr(), _optional(norm.bias), norm.eps
+    return _NORMS[norm.kind], norm.weight.data_ptr(), optional_address(norm.bias), norm.eps
 
 
 def _norm_tensors(norm: Norm | None) -> tuple[Tensor | None, ...]:
@@ -326,7 +321,7 @@ class CpuOps(Ops):
             words.data_ptr(),
             words.stride(0),
             words.stride(1),
-            _optional(order),
+            optional_address(order),
             codes.data_ptr(),
             rows,
             width,
@@ -364,9 +359,9 @@ class CpuOps(Ops):
         self._context.matmul(
             x.data_ptr(),
             *_norm_arguments(norm),
-            _optional(order),
+            optional_address(order),
             weight_at,
-            _optional(bias),
+            optional_address(bias),
             out.data_ptr(),
             tokens,
             *packing,
@@ -434,11 +429,11 @@ class CpuOps(Ops):
                 values.data_ptr(),
                 _DTYPES[keys.dtype],
                 position.data_ptr(),
-                _optional(cos),
-                _optional(sin),
-                _optional(alibi),
-                _optional(q_norm),
-                _optional(k_norm),
+                optional_address(cos),
+                optional_address(sin),
+                optional_address(alibi),
+                optional_address(q_norm),
+                optional_address(k_norm),
                 qk_norm.eps if qk_norm is not None else 0.0,
                 rows.data_ptr(),
                 len(tokens),
@@ -468,7 +463,7 @@ class CpuOps(Ops):
         rows, cols = x.shape
         out = self._new(rows, cols)
         self._context.activation(
-            x.data_ptr(), _optional(scale), out.data_ptr(), rows, cols, _ACTIVATIONS[kind]
+            x.data_ptr(), optional_address(scale), out.data_ptr(), rows, cols, _ACTIVATIONS[kind]
         )
         self._keep(x, scale, out)
         return out

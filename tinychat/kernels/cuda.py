@@ -34,6 +34,7 @@ from tinychat.kernels import (
     prefill_attention,
     tc16,
 )
+from tinychat.kernels.checks import optional_address
 from tinychat.kernels.draws import CudaDraws
 from tinychat.quantize.format import LowBitWeight
 from tinychat.quantize.grid import Grid
@@ -205,7 +206,7 @@ class CudaOps(Ops):
         checks.activation("activation", x, kind, scale, self.device.type)
         out = self._new(*x.shape)
         self._device.queue().activation(
-            x.data_ptr(), _address(scale), out.data_ptr(), *x.shape, self._activation(kind)
+            x.data_ptr(), optional_address(scale), out.data_ptr(), *x.shape, self._activation(kind)
         )
         return out
 
@@ -214,7 +215,12 @@ class CudaOps(Ops):
         kinds = self._device.native.NormKind
         if norm is None:
             return kinds.rms, 0, 0, 0.0
-        return getattr(kinds, norm.kind), norm.weight.data_ptr(), _address(norm.bias), norm.eps
+        return (
+            getattr(kinds, norm.kind),
+            norm.weight.data_ptr(),
+            optional_address(norm.bias),
+            norm.eps,
+        )
 
     def _activation(self, kind: Activation | None) -> Any:
         return getattr(self._device.native.Activation, kind or "silu")
@@ -242,15 +248,15 @@ class CudaOps(Ops):
         out = residual
         if out is None:
             out = self._new(tokens, outputs // 2 if gate else outputs)
-        around = (out, bias, gate, residual is not None)
+        ending = (out, bias, gate, residual is not None)
         if tokens <= FEW_TOKENS:
             self._device.queue().gemv(
                 x.data_ptr(),
                 *self._norm(norm),
-                _address(order),
+                optional_address(order),
                 weight.data.data_ptr(),
                 layout,
-                *self._around(*around, tokens),
+                *self._ending(*ending, tokens),
             )
         elif tokens <= self._gemm_tokens:
             halves, factors = self._halves(
@@ -261,10 +267,10 @@ class CudaOps(Ops):
                 factors.data_ptr(),
                 weight.data.data_ptr(),
                 layout,
-                *self._around(*around, tokens),
+                *self._ending(*ending, tokens),
             )
         else:
-            self._product_by_torch(x, weight, layout, norm, order, *around)
+            self._product_by_torch(x, weight, layout, norm, order, *ending)
         return out
 
     def _layout(self, weight: PackedWeight, op: str) -> Any:
@@ -276,12 +282,12 @@ class CudaOps(Ops):
         checks.check(weight.data, name, size, (torch.uint8,), self.device.type)
         return self._device.native.Tc16(bits, *weight.shape, group)
 
-    def _around(
+    def _ending(
         self, out: Tensor, bias: Tensor | None, gate: Activation | None, add: bool, tokens: int
     ) -> tuple[Any, ...]:
         """What every product is told at its end."""
         gating = (gate is not None, self._activation(gate))
-        return _address(bias), out.data_ptr(), tokens, *gating, add
+        return optional_address(bias), out.data_ptr(), tokens, *gating, add
 
     def _halves(
         self, x: Tensor, norm: Norm | None, order: Tensor | None, padded: int, exponent: int
@@ -294,7 +300,7 @@ class CudaOps(Ops):
         self._device.queue().halves(
             x.data_ptr(),
             *self._norm(norm),
-            _address(order),
+            optional_address(order),
             halves.data_ptr(),
             factors.data_ptr(),
             *x.shape,
@@ -393,25 +399,21 @@ class CudaOps(Ops):
         qk_norm: QKNorm | None = None,
     ) -> Tensor:
         checks.attention(qkv, keys, values, start, shape, rope, alibi, qk_norm, self.device.type)
-        native, (cos, sin) = self._device.native, rope if rope is not None else (None, None)
-        places = (
-            native.Rotation(_address(cos), _address(sin), 0 if cos is None else cos.shape[1]),
-            native.Cache(
-                *(keys.data_ptr(), values.data_ptr()), self._dtypes[keys.dtype], keys.shape[1]
-            ),
+        native = self._device.native
+        cos, sin = rope or (None, None)
+        rotation = native.Rotation(
+            optional_address(cos), optional_address(sin), 0 if cos is None else cos.shape[1]
         )
+        dtype = self._dtypes[keys.dtype]
+        cache = native.Cache(keys.data_ptr(), values.data_ptr(), dtype, keys.shape[1])
         there = self._start(start)  # it must live until the launches
         if len(qkv) <= FEW_TOKENS or len(start) > 1:
-            return self._attend_one_by_one(qkv, there, shape, places, alibi, qk_norm)
+            return self._attend_one_by_one(qkv, there, shape, rotation, cache, alibi, qk_norm)
         # NOTE: the host has to know where a chunk stands; a `start` on the card is waited for.
         first = int(start)
         q = self._new(len(qkv), shape.heads, shape.head_dim, dtype=torch.float16)
-        self._device.queue().rope_append(
-            self._new_tokens(qkv, there, shape, qk_norm),
-            *places,
-            q.data_ptr(),
-            self._dtypes[q.dtype],
-        )
+        tokens = self._new_tokens(qkv, there, shape, qk_norm)
+        self._device.queue().rope_append(tokens, rotation, cache, q.data_ptr())
         self._device.settle()
         out = prefill_attention.attend(
             q, keys, values, first, shape, alibi, self._device.takes_groups
@@ -429,11 +431,12 @@ class CudaOps(Ops):
         qkv: Tensor,
         start: Tensor,
         shape: AttentionShape,
-        places: tuple[Any, Any],
+        rotation: Any,
+        cache: Any,
         alibi: Tensor | None,
         qk_norm: QKNorm | None,
     ) -> Tensor:
-        """Each token as if it came alone; `places` are the rotation and the cache."""
+        """Each token as if it came alone."""
         out = self._new(len(qkv), shape.heads * shape.head_dim)
         splits = self._splits(shape.kv_heads)
         key = ("attention", shape.heads, shape.head_dim, splits)
@@ -442,8 +445,9 @@ class CudaOps(Ops):
             some = slice(begin, begin + FEW_TOKENS)
             self._device.queue().attn_decode(
                 self._new_tokens(qkv[some], start[begin:], shape, qk_norm),
-                *places,
-                _address(alibi),
+                rotation,
+                cache,
+                optional_address(alibi),
                 shape.scale,
                 shape.window,
                 splits,
@@ -481,8 +485,3 @@ class CudaOps(Ops):
             ),
             torch.zeros(rows, dtype=torch.int32, device=self.device),
         )
-
-
-def _address(tensor: Tensor | None) -> int:
-    """Of its memory, or null."""
-    return 0 if tensor is None else tensor.data_ptr()

@@ -19,7 +19,7 @@ RING = 8  # the last tokens, in the host's memory; the card is one ahead of who 
 
 class CudaDraws:
     """See `kernels.Draws`. All that a draw reads and writes stays where it is, so that it can be
-    part of a captured graph; csrc/cuda/sample.cu says what each tensor is.
+    part of a captured graph; csrc/cuda/ops.h says what each tensor is.
 
     Args:
         device: the card.
@@ -44,6 +44,10 @@ class CudaDraws:
     def begin(
         self, rule: SamplingRule, recent: Tensor, uniform: Callable[[], float], position: int
     ) -> None:
+        self._start(rule, recent, position)
+        self._uniform = uniform
+
+    def _start(self, rule: SamplingRule, recent: Tensor, position: int) -> None:
         checks.recent(recent, self._vocabulary)  # a card would fail for good
         chances = (rule.temperature, rule.top_p, rule.min_p, rule.repetition_penalty)
         floats = torch.tensor(chances, dtype=torch.float32)
@@ -53,7 +57,7 @@ class CudaDraws:
         self._seen[recent.to(self._seen.device).long()] = 1
         self._drawn.zero_()
         self.position.fill_(position - 1)  # a draw moves it to where its token stands
-        self._uniform, self._count = uniform, 0
+        self._count = 0
 
     def provide(self) -> None:
         if self._count % UNIFORMS == 0:
@@ -89,7 +93,7 @@ class CudaDraws:
 
     def draw_one(self, logits: Tensor, rule: SamplingRule, recent: Tensor, uniform: float) -> int:
         """`Ops.sample`: a text of one token."""
-        self.begin(rule, recent, lambda: uniform, position=0)
+        self._start(rule, recent, position=0)
         self._bring([uniform])
         self.draw(logits)
         return self.drawn()()

@@ -118,8 +118,7 @@ class BlockView:
                 norm.bias = norm.bias.to(device, copy=True)
         attention, mlp = self.block.attention, self.block.mlp
         if attention.qk_norm is not None:
-            q, k = attention.qk_norm.q.to(device), attention.qk_norm.k.to(device)
-            attention.qk_norm = replace(attention.qk_norm, q=q, k=k)
+            attention.qk_norm = attention.qk_norm.to(device)
         if isinstance(mlp, MLP) and mlp.scale is not None:
             mlp.scale = mlp.scale.to(device)
 

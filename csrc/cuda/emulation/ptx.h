@@ -81,8 +81,7 @@ struct Ldmatrix {
   std::uint32_t* out;
 };
 
-template <bool kTransposed>
-void ldmatrix_x4(std::uint32_t (&out)[4], const void* row, const emulation::Site& site) {
+inline void ldmatrix_x4(std::uint32_t (&out)[4], const void* row, const emulation::Site& site) {
   constexpr std::size_t kRowBytes = 16;
   emulation::require_shared(row, kRowBytes, site.what);
   emulation::require_aligned(row, kRowBytes, site.what);
@@ -98,9 +97,7 @@ void ldmatrix_x4(std::uint32_t (&out)[4], const void* row, const emulation::Site
           const unsigned group = lane / 4, pair = lane % 4 * 2;
           for (unsigned m = 0; m < 4; ++m) {
             const auto& matrix = matrices[m];
-            const std::uint32_t low = kTransposed ? matrix[pair][group] : matrix[group][pair];
-            const std::uint32_t high =
-                kTransposed ? matrix[pair + 1][group] : matrix[group][pair + 1];
+            const std::uint32_t low = matrix[group][pair], high = matrix[group][pair + 1];
             static_cast<const Ldmatrix*>(all[lane])->out[m] = low | high << 16;
           }
         }
@@ -152,12 +149,7 @@ inline void multiply_fragments(void* const all[emulation::kLanes], std::uint32_t
 
 inline void ldmatrix_x4(std::uint32_t (&out)[4], const void* row,
                         const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-  twin::ldmatrix_x4<false>(out, row, {"ldmatrix_x4", file, line});
-}
-
-inline void ldmatrix_x4_trans(std::uint32_t (&out)[4], const void* row,
-                              const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-  twin::ldmatrix_x4<true>(out, row, {"ldmatrix_x4_trans", file, line});
+  twin::ldmatrix_x4(out, row, {"ldmatrix_x4", file, line});
 }
 
 inline void mma_m16n8k16(float (&sum)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
