@@ -213,16 +213,14 @@ def cuda_tools(compiler: Compiler, nvcc: cuda.Nvcc, architectures: list[int]) ->
     # `name` is a full path: nvcc looks beside itself for what is none.
     name = shutil.which(compiler.command[0]) or compiler.command[0]
     host = ["-ccbin", name, "-Xcompiler", ",".join([*compiler.command[1:], *host_flags()])]
-    own = ["-std=c++17", "-O3", "-DNDEBUG", *(["-Werror", "all-warnings"] if WERROR else [])]
+    own = [*cuda.LANGUAGE, "-DNDEBUG", *(["-Werror", "all-warnings"] if WERROR else [])]
     # The compilations for several architectures are the larger part of a file; they run together.
     cpus = os.cpu_count() or 1
     threads = min(len(architectures), cpus)
     own += [*cuda.gencode(architectures), "--threads", str(threads)]
-    # torch brings a CUDA runtime too: with no name of ours in sight, neither takes the other's.
-    link = ["-shared", "-cudart", "static", "-Xlinker", "--exclude-libs,ALL"]
     return Tools(
         [nvcc.path, *own, *host, *includes()],
-        [nvcc.path, *host[:2], *link, *cuda.gencode(architectures)],
+        [nvcc.path, *host[:2], *cuda.LINK, *cuda.gencode(architectures)],
         at_once=-(-cpus // threads) + 1,
     )
 

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvcc import ARCHITECTURES, Nvcc
+from nvcc import ARCHITECTURES, LANGUAGE, Nvcc
 
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 HOST_WARNINGS = "-Wall,-Wextra,-Wshadow,-Werror"
@@ -70,7 +70,7 @@ class Usage:
 
 def compile_file(nvcc: str, source: Path, architectures: list[int]) -> str:
     """What ptxas says of the kernels of a file; exits where it does not compile."""
-    command = [nvcc, "-std=c++17", "-O3", f"-I{CSRC}", "-Werror", "all-warnings"]
+    command = [nvcc, *LANGUAGE, f"-I{CSRC}", "-Werror", "all-warnings"]
     command += ["-Xcompiler", HOST_WARNINGS, "-Xptxas", "-v"]
     for number in architectures:
         command += ["-gencode", f"arch=compute_{number},code=sm_{number}"]

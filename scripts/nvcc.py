@@ -17,7 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 120)
-OLDEST = (12, 0)  # whose language, runtime calls and attributes of a launch are used
+OLDEST_TOOLKIT = (12, 0)  # whose language, runtime calls and attributes of a launch are used
+LANGUAGE = ("-std=c++17", "-O3")
+# torch brings a CUDA runtime too: with no name of ours in sight, neither takes the other's.
+LINK = ("-shared", "-cudart", "static", "-Xlinker", "--exclude-libs,ALL")
 
 
 class LeftOut(Exception):
@@ -134,8 +137,8 @@ def find_usable() -> Nvcc:
     nvcc = Nvcc.find()
     if nvcc is None:
         raise LeftOut(f"found no {os.environ.get('NVCC') or 'nvcc'}, CUDA's compiler")
-    if nvcc.version < OLDEST:
-        raise LeftOut("{} is older than {}.{}".format(nvcc.name(), *OLDEST))
+    if nvcc.version < OLDEST_TOOLKIT:
+        raise LeftOut("{} is older than {}.{}".format(nvcc.name(), *OLDEST_TOOLKIT))
     return nvcc
 
 

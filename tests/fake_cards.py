@@ -74,4 +74,4 @@ class Machine:
 
     def attention(self, *kinds: str) -> None:
         found = list(kinds)
-        self.patch.setattr("tinychat.kernels.cards.prefill_attention", lambda index: found)
+        self.patch.setattr("tinychat.kernels.cards.attention_kinds", lambda index: found)

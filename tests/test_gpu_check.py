@@ -218,7 +218,7 @@ def test_the_sample_is_the_first_and_last_of_each(tmp_path: Path) -> None:
         "-q",
         "-s",
         "-p",
-        "scripts.gpu_check.sample",
+        "scripts.gpu_check.first_and_last",
         "-p",
         "no:cacheprovider",
         "-c",

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from scripts.gpu_check.work import ROOT
-from scripts.nvcc import find_nvcc, gencode
+from scripts.nvcc import LANGUAGE, LINK, find_nvcc, gencode
 from tests.cuda.emulated import Library, Queue, Stream
 from tinychat.kernels.cards import PROGRAMMATIC_FROM
 
@@ -34,9 +34,7 @@ def compile_library(source: Path, target: Path, arch: int) -> None:
     if nvcc is None:
         sys.exit("error: no nvcc on PATH, in NVCC or in CUDA's usual folder")
     target.parent.mkdir(parents=True, exist_ok=True)
-    command = [nvcc, "-std=c++17", "-O3", f"-I{ROOT / 'csrc'}", *gencode([arch // 10]), "-shared"]
-    # torch brings a CUDA runtime too: with no name of ours in sight, neither takes the other's.
-    command += ["-cudart", "static", "-Xlinker", "--exclude-libs,ALL"]
+    command = [nvcc, *LANGUAGE, f"-I{ROOT / 'csrc'}", *gencode([arch // 10]), *LINK]
     command += ["-Xcompiler", "-fPIC,-fvisibility=hidden", "-o", str(target), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -137,7 +137,8 @@ def sanitizer(work: Work) -> dict[str, Any]:
         raise PartError("no compute-sanitizer on PATH or in CUDA's usual folder")
     commands = {}
     for number, (name, (chosen, variables)) in enumerate(TOOLS.items()):
-        tested = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "scripts.gpu_check.sample")
+        plugins = ("-p", "no:cacheprovider", "-p", "scripts.gpu_check.first_and_last")
+        tested = ("-m", "pytest", "-q", *plugins)
         command = [tool, "--tool", name, "--port", str(FIRST_PORT + 100 * number), *SANITIZER]
         command += [sys.executable, *tested, "-o", "timeout=0", "tests/kernels", "-k", chosen]
         commands[name] = (command, variables)

@@ -138,5 +138,5 @@ def test_a_card_that_fails_is_a_finding(
         raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA")
 
     cuda.has(card())
-    monkeypatch.setattr("tinychat.kernels.cards.prefill_attention", fail)
+    monkeypatch.setattr("tinychat.kernels.cards.attention_kinds", fail)
     assert lines_of_cuda(capsys)[-1].endswith("not used: CUDA error: out of memory")

@@ -178,7 +178,7 @@ def test_what_would_make_a_card_faster(machine: Machine) -> None:
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU that torch can use")
 def test_torch_names_its_attention() -> None:
-    assert cards.prefill_attention()[-1] == "math"
+    assert cards.attention_kinds()[-1] == "math"
 
 
 def test_on_this_machine() -> None:

@@ -153,7 +153,7 @@ def _card(card: Card) -> dict[str, Any]:
     found |= {"attention": [], "hints": []}
     if problem is None:
         try:
-            found["attention"] = cards.prefill_attention(card.index)
+            found["attention"] = cards.attention_kinds(card.index)
             found["hints"] = cards.hints(card, found["attention"])
             found["kernels"] = card.kernels
         except RuntimeError as error:  # a card that is full or broken, in torch's words

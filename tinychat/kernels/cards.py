@@ -1,6 +1,6 @@
 """NVIDIA cards: what there is, what our code and torch's can do with it, and why not, in one line.
 
-Nothing here makes a context on a card but `prefill_attention`.
+Nothing here makes a context on a card but `attention_kinds`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from tinychat.errors import ArgumentError, TinyChatError
 
 REBUILD = "`make clean` and make again"
-OLDEST = 750
+OLDEST_ARCH = 750
 # Systems on a chip: their code is no other card's, and other cards' is not theirs.
 TEGRA = (870, 1010, 1100)
 PROGRAMMATIC_FROM = 900  # whose code waits for the launch before it by itself
@@ -154,7 +154,7 @@ def choose(index: int | None = None) -> Card:
     return next(card for card in found if index in (None, card.index) and not why_not(card.index))
 
 
-def prefill_attention(index: int = 0, head_dim: int = 128) -> list[str]:
+def attention_kinds(index: int = 0, head_dim: int = 128) -> list[str]:
     """The kinds of torch's attention that take a prompt on this card, the one it uses first."""
     import torch
     from torch.backends import cuda
@@ -169,7 +169,7 @@ def prefill_attention(index: int = 0, head_dim: int = 128) -> list[str]:
 
 
 def hints(card: Card, attention: list[str]) -> list[str]:
-    """What would make this card faster, given what `prefill_attention` found."""
+    """What would make this card faster, given what `attention_kinds` found."""
     found = []
     if card.code != card.arch:
         found.append(
@@ -220,8 +220,8 @@ def _driver_problem(native: Any, reason: str) -> str:
 
 
 def _card_problem(card: Card, native: Any) -> str:
-    if card.arch < OLDEST:
-        return f"{card.name} is {sm(card.arch)}, and tinychat needs {sm(OLDEST)} or newer"
+    if card.arch < OLDEST_ARCH:
+        return f"{card.name} is {sm(card.arch)}, and tinychat needs {sm(OLDEST_ARCH)} or newer"
     if not card.code:
         listed = ", ".join(map(sm, native.architectures()))
         way_out = f"set TINYCHAT_CUDA_ARCHS={card.arch // 10}, {REBUILD}"

@@ -37,7 +37,7 @@ class CudaDevice:
         self.torch_device = torch.device("cuda", card.index)
         self.name = f"cuda {cards.sm(card.arch)}"
         self.multiprocessors = card.multiprocessors
-        self.takes_groups = cards.prefill_attention(card.index)[0] == "flash"
+        self.takes_groups = cards.attention_kinds(card.index)[0] == "flash"
         self._card = card
         self._queues: dict[int, Queue] = {}
         # Graphs are captured there: the stream that torch takes by itself is of one card for ever.
