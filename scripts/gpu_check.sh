@@ -27,5 +27,9 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
     echo "error: $python is no Python 3.10 or newer; name one: PYTHON=/path/to/python3" >&2
     exit 2
 fi
+if ! "$python" -c 'import torch' 2>/dev/null; then
+    echo "error: $python has no torch that loads; name a Python that has: PYTHON=.venv/bin/python" >&2
+    exit 2
+fi
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 exec "$python" -m scripts.gpu_check "$@"

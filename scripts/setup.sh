@@ -108,7 +108,7 @@ venv)
     torch_works || { adopt_torch && torch_works; } || install_torch
     ;;
 install)
-    say "installing tinychat and what it needs, building the extension"
+    say "installing tinychat and what it needs, building the extension (a minute or two)"
     # The build requirements are those of pyproject.toml; with them in place the build needs no environment of its own.
     # shellcheck disable=SC2046 # one word per requirement
     pip install --quiet $(sed -n 's/^requires = \[\(.*\)\]$/\1/p' pyproject.toml | tr -d '",') ||

@@ -79,6 +79,16 @@ def test_a_python_that_is_none_is_refused() -> None:
     assert "error: no-such-python is no Python 3.10 or newer" in done.stderr
 
 
+def test_a_python_without_torch_is_refused(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # no packages
+    python.chmod(0o755)
+    done = run_script(PYTHON=str(python))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {python} has no torch that loads")
+
+
 def test_parts_keep_their_order() -> None:
     assert check.parse(["--only", "bench, build"]).only == ["build", "bench"]
     assert check.parse([]).only == list(PARTS)

@@ -167,6 +167,7 @@ def build(
         draft,
         draws,
         ops.prefill_chunk,
+        config.max_positions,
     )
 
     def close_all() -> None:

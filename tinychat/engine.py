@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tinychat import limits
 from tinychat.cache import KVCache
 from tinychat.errors import ArgumentError, CheckpointError, ContextLengthError
 from tinychat.kernels import Draws, Ops
@@ -95,6 +96,7 @@ class Engine:
             for a model whose rows do not depend on how many are evaluated together.
         draws: chooses tokens without the host, where there is no draft to be judged.
         prefill_chunk: see `Ops`.
+        longest_context: tokens that the model was made for.
     """
 
     def __init__(
@@ -106,8 +108,10 @@ class Engine:
         prompt_lookup: int = 0,
         draws: Draws | None = None,
         prefill_chunk: int = Ops.prefill_chunk,
+        longest_context: int = limits.POSITIONS,
     ) -> None:
         self.model, self.cache, self.prefill_chunk = model, cache, prefill_chunk
+        self.longest_context = longest_context
         self.eos_token_ids = frozenset(eos_token_ids)
         self.vocab_size, self.prompt_lookup = vocab_size, prompt_lookup
         self._embedding_rows = model.embedding.shape[0]
@@ -137,7 +141,7 @@ class Engine:
         if len(ids) > self.capacity:
             raise ContextLengthError(
                 f"the prompt has {len(ids)} tokens and the context holds {self.capacity}; "
-                "shorten the prompt or load with a larger max_context"
+                f"shorten the prompt{self._more_context()}"
             )
         for index, token in enumerate(ids):
             if not isinstance(token, int) or isinstance(token, bool):
@@ -147,6 +151,12 @@ class Engine:
                     f"token id {token} at index {index} is outside the vocabulary of "
                     f"{self._embedding_rows}"
                 )
+
+    def _more_context(self) -> str:
+        """The other way out of a context that is too short, where there is one."""
+        if self.capacity >= self.longest_context:
+            return ""
+        return " or load with a larger max_context"
 
     def reuse(self, ids: Sequence[int]) -> int:
         """Trim the cache to its common prefix with `ids`, less than all of it; returns that

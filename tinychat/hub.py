@@ -154,7 +154,10 @@ def _explained(name: str, error: Exception) -> TinyChatError:
     cause = error.__cause__ or error
     text = " ".join(str(cause).split()).partition(" For more information")[0]
     reason = f"{type(cause).__name__}: {text[:200]}" if text else type(cause).__name__
-    return DownloadError(f"downloading {name} failed: {reason}; run the same again to go on")
+    return DownloadError(
+        f"downloading {name}, which is no folder here, failed: {reason}; "
+        "run the same again to go on"
+    )
 
 
 def _bytes_to_fetch(name: str) -> int:

@@ -101,8 +101,8 @@ class LLM:
         """The checkpoint's tokenizer. Raises: TokenizerError if the folder has none."""
         if self._tokenizer is None:
             raise TokenizerError(
-                "this model folder has no tokenizer.json or tokenizer.model; "
-                "pass token ids instead of text"
+                "this model folder has no tokenizer.json or tokenizer.model; add one, or pass "
+                "token ids in Python"
             )
         return self._tokenizer
 

@@ -128,7 +128,7 @@ class Loader:
         ops: Ops,
         weights: str,
         lm_head: str,
-        progress: Callable[[int, int], None] | None,
+        progress: Callable[[int, int], None] | None = None,
         packed: PackCache | None = None,
     ) -> None:
         self.source, self.config, self.ops = source, config, ops

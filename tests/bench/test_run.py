@@ -107,6 +107,12 @@ def test_noise_is_called_out_above_two_percent_only() -> None:
         assert ("noisy:" in to_table(out)) is noisy
 
 
+def test_more_than_the_measured_bandwidth_is_explained() -> None:
+    for seconds, beyond in ((0.01, False), (0.003, True)):  # of 5 ms that the memory takes
+        out, _ = run(1, tinychat=[result(seconds)])
+        assert ("beyond the bandwidth that was measured" in to_table(out)) is beyond
+
+
 def test_one_repeat_has_no_spread() -> None:
     out, _ = run(1, tinychat=[result()])
     assert out["rows"][0]["spread"]["decode_tokens_per_s"] is None

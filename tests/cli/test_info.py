@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import tinychat
 from tests.fake_cards import Machine, card
+from tests.tiny_models import write_tiny
 from tinychat.cli.main import main
 
 
@@ -71,6 +73,7 @@ def test_for_people(model: str, capsys: pytest.CaptureFixture[str]) -> None:
         (["--kv-cache", "x"], 2),
         (["--device", "cuda"], 2),
         (["--threads", "0"], 2),
+        (["--max-context", "4k"], 2),
     ],
 )
 def test_refusals(
@@ -81,6 +84,20 @@ def test_refusals(
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
     assert main(["info", model]) == 0
+
+
+def test_tensors_that_are_not_there_are_no_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_tiny(tmp_path / "tiny", "qwen3")
+    assert facts(capsys, str(folder))["family"] == "qwen3"
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.self_attn.q_norm.weight"]
+    save_file(tensors, folder / "model.safetensors")
+    assert main(["info", str(folder)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert "1 tensor is missing: 'model.layers.1.self_attn.q_norm.weight'" in captured.err
 
 
 def test_a_context_that_does_not_fit_is_a_finding(

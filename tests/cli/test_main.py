@@ -14,6 +14,7 @@ import tinychat
 from tests.cli.fakes import FakeLLM
 from tests.cli.screen import Terminal, run_piped
 from tests.conftest import REPOSITORY
+from tinychat.__main__ import main as begin
 from tinychat.cli.main import COMMANDS, build_parser, main
 from tinychat.errors import TinyChatError
 
@@ -103,6 +104,19 @@ def test_wrong_usage_is_one_line(arguments: list[str], capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
+    ("arguments", "parser"),
+    [(["--nonsense"], "tinychat"), (["chat", "--promt", "hi"], "tinychat chat")],
+)
+def test_wrong_usage_names_the_help_to_read(
+    arguments: list[str], parser: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    error = capsys.readouterr().err
+    assert error.startswith(f"{parser}: ") and error.endswith(f"(see {parser} --help)\n")
+
+
+@pytest.mark.parametrize(
     ("model", "code", "line"),
     [
         ("missing", 3, "there is no model missing"),
@@ -146,6 +160,32 @@ def test_every_ending_has_its_code(
     assert main(["doctor"]) == code
     monkeypatch.undo()
     assert main(["doctor"]) in (0, 1)
+
+
+def test_ctrl_c_before_the_command_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tinychat.cli.main.main", stop)
+    assert begin() == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_output_that_cannot_be_written_is_a_failure() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tinychat", "doctor"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=REPOSITORY,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "tinychat: the output cannot be written: No space left on device\n"
 
 
 def test_ctrl_c_while_loading(tmp_path: Path) -> None:

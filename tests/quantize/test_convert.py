@@ -514,7 +514,7 @@ def test_a_group_that_does_not_fit_is_refused_with_one_that_does(
         ({"damping": 1.0}, "damping=1.0: expected more than 0"),
         ({"damping": float("nan")}, "damping=nan"),
         ({"tokens": 0}, "tokens=0: expected at least 1"),
-        ({"device": "tpu"}, "device='tpu' is not here"),
+        ({"device": "tpu"}, "device='tpu' is not auto, cpu, cuda"),
     ],
 )
 def test_settings_that_are_refused(

@@ -13,6 +13,7 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
+BEYOND_MEMORY = 1.1  # of the measured bandwidth: no noise any more
 # Heading, field, and how a number is written. Lists of samples are in the JSON alone.
 COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("engine", "engine", ""),
@@ -143,7 +144,8 @@ def _before(result: Mapping[str, Any]) -> list[str]:
     if "int8_gop_per_s" in limits:  # of a CPU
         arithmetic = f", int8 arithmetic {limits['int8_gop_per_s']:.0f} GOP/s"
     return [
-        f"{row['model']}: prompt of {row['prompt_tokens']} tokens, then {row['new_tokens']} more",
+        f"{row['model']}: prefill of {row['prompt_tokens']} tokens, decode of {row['new_tokens']}, "
+        "each after as many as the depth says",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['kernels']}; memory reads at "
         f"{limits['read_gb_per_s']:.1f} GB/s{arithmetic}; tinychat "
         f"{result['tinychat']['version']}" + (f" at {commit[:10]}" if commit else ""),
@@ -161,6 +163,11 @@ def _after(result: Mapping[str, Any]) -> list[str]:
         for row in rows
         if row["noisy"]
     ]
+    if any((row["bandwidth_share"] or 0.0) > BEYOND_MEMORY for row in rows):
+        lines.append(
+            "beyond the bandwidth that was measured: the weights stay in the processor's cache, or "
+            "the machine was busy when the memory was read"
+        )
     notes = dict.fromkeys(f"{row['engine']}: {row['note']}" for row in rows if row["note"])
     lines += [f"note: {note}" for note in notes]
     lines += [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinychat.cli import options
 from tinychat.cli.terminal import Terminal
-from tinychat.errors import TinyChatError
+from tinychat.errors import NotEnoughMemoryError, TinyChatError
 
 if TYPE_CHECKING:
     from tinychat.config import ModelConfig
@@ -71,6 +71,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     from tinychat.config import load_config
     from tinychat.hub import resolve_model
     from tinychat.kernels.dispatch import select
+    from tinychat.loader import Loader
     from tinychat.memory import available_bytes, choose_context, parameter_count
 
     check_choices(weights=arguments.weights, lm_head=arguments.lm_head, kv_cache=arguments.kv_cache)
@@ -78,6 +79,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     config = load_config(folder)
     checkpoint = Checkpoint.open(folder)
     ops = select(arguments.device, threads=arguments.threads)
+    Loader(checkpoint, config, ops, arguments.weights, arguments.lm_head).check_names(strict=True)
     kv_dtype = kv_dtype_for(arguments.kv_cache, arguments.weights, config, ops)
     per_token = kv_bytes_per_token(config, kv_dtype)
     weights = held_bytes(config, arguments.weights, arguments.lm_head, ops)
@@ -85,7 +87,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     try:
         context = choose_context(config, arguments.max_context, per_token, weights, available)
         problem = None
-    except TinyChatError as error:
+    except NotEnoughMemoryError as error:
         context, problem = arguments.max_context or config.max_positions, str(error)
     tokenizer, template = _text_parts(folder, config)
     form = (arguments.weights, arguments.lm_head)

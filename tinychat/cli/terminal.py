@@ -15,6 +15,8 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
+from tinychat.errors import TinyChatError
+
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 DIM = "2"
@@ -106,9 +108,14 @@ class Terminal:
         return (columns or 80), (rows or 24)
 
     def write(self, text: str) -> None:
-        """Write a piece of an answer at once."""
-        self.out.write(visible(text))
-        self.out.flush()
+        """Write a piece of an answer at once. Raises: TinyChatError where there is no room."""
+        try:
+            self.out.write(visible(text))
+            self.out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise TinyChatError(f"the output cannot be written: {error.strerror}") from None
 
     def control(self, text: str) -> None:
         """Write text that we made ourselves, with its cursor movements and styles."""

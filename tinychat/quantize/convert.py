@@ -19,6 +19,7 @@ from tinychat.checkpoint import Checkpoint
 from tinychat.config import ModelConfig, load_config
 from tinychat.errors import ArgumentError, TinyChatError
 from tinychat.hub import resolve_model
+from tinychat.kernels.dispatch import check_device
 from tinychat.memory import memory_errors
 from tinychat.quantize.calibration import (
     LENGTH,
@@ -177,9 +178,10 @@ def quantize(
 
 
 def _device(name: str) -> torch.device:
+    check_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name != "cpu" and not (name.startswith("cuda") and torch.cuda.is_available()):
+    if name != "cpu" and not torch.cuda.is_available():
         raise ArgumentError(f"device={name!r} is not here; use 'auto' or 'cpu'")
     return torch.device(name)
 
