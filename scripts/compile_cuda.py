@@ -34,7 +34,7 @@ HOST_WARNINGS = "-Wall,-Wextra,-Wshadow,-Werror"
 class Budget:
     """The most that any variant of a kernel may take, on any architecture.
 
-    An SM has 65536 registers: 64 a thread let 1024 threads run, 128 half of them.
+    A multiprocessor has 65536 registers: 64 a thread let 1024 threads run, 128 half of them.
     """
 
     registers: int
@@ -46,8 +46,8 @@ BUDGETS = {
     "attn_decode_kernel": Budget(registers=255),
     "dequantize_kernel": Budget(registers=64),
     "embedding_kernel": Budget(registers=32),
-    "gemm_kernel": Budget(registers=255),  # two blocks of 128 a SM, and more of small tiles
-    "gemv_kernel": Budget(registers=128),  # two blocks of 256 a SM, with 64 KB on their way
+    "gemm_kernel": Budget(registers=255),  # two blocks of 128 at once, and more of small tiles
+    "gemv_kernel": Budget(registers=128),  # two blocks of 256 at once, with 64 KB on their way
     "halves_kernel": Budget(registers=64),
     "norm_kernel": Budget(registers=64),
     "refine_choose_kernel": Budget(registers=64),  # 1024 threads

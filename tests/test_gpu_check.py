@@ -271,7 +271,7 @@ def test_marked_files_are_tests() -> None:
 def test_the_table_shows_what_was_measured() -> None:
     document = new_document()
     times = {"best_us": 1.25, "median_us": 1.3, "spread": 0.1}
-    read = {"mb": 8.0, "gb_per_s": 3000.0, "loads": 8, "blocks_per_sm": 2, **times}
+    read = {"mb": 8.0, "gb_per_s": 3000.0, "loads": 8, "blocks_per_multiprocessor": 2, **times}
     gap = {"grid": "one warp", "by": "graph", **times}
     gemv = {"case": "qkv", "tokens": 1, "mb": 26.7, "gb_per_s": 2000.0, "share": 0.5}
     gemv |= {"share_of_same_size": 0.625, **times}

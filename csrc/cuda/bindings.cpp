@@ -150,9 +150,9 @@ py::class_<Queue> register_ops(py::module_& module) {
          float eps, Address order, Address weight, const Tc16& layout, Address bias, Address out,
          int tokens, bool gated, Activation gate, bool add) {
         const Norm how{norm, at<const float>(norm_weight), at<const float>(norm_bias), eps};
+        const Ending ending{at<const float>(bias), at<float>(out), gated, gate, add};
         check(gemv(q, {at<const float>(x), how, at<const std::int32_t>(order),
-                       at<const std::uint8_t>(weight), layout, at<const float>(bias),
-                       at<float>(out), tokens, gated, gate, add}));
+                       at<const std::uint8_t>(weight), layout, tokens, ending}));
       },
       "x"_a, "norm"_a, "norm_weight"_a, "norm_bias"_a, "eps"_a, "order"_a, "weight"_a, "layout"_a,
       "bias"_a, "out"_a, "tokens"_a, "gated"_a, "gate"_a, "add"_a, no_gil);
@@ -181,9 +181,9 @@ py::class_<Queue> register_ops(py::module_& module) {
       "gemm",
       [](const Queue& q, Address x16, Address factors, Address weight, const Tc16& layout,
          Address bias, Address out, int tokens, bool gated, Activation gate, bool add) {
-        check(
-            gemm(q, {at<const void>(x16), at<const float>(factors), at<const std::uint8_t>(weight),
-                     layout, at<const float>(bias), at<float>(out), tokens, gated, gate, add}));
+        const Ending ending{at<const float>(bias), at<float>(out), gated, gate, add};
+        check(gemm(q, {at<const void>(x16), at<const float>(factors),
+                       at<const std::uint8_t>(weight), layout, tokens, ending}));
       },
       "x16"_a, "factors"_a, "weight"_a, "layout"_a, "bias"_a, "out"_a, "tokens"_a, "gated"_a,
       "gate"_a, "add"_a, no_gil);

@@ -77,7 +77,7 @@ __device__ __forceinline__ void write_unit(const DequantizeArgs& args, const std
   }
 }
 
-// kGroup is 64 where groups are 128.
+// kGroup is 64 where groups are 128, see variant_of.
 template <int kBits, int kGroup, bool kWhole>
 __global__ void __launch_bounds__(kThreads) dequantize_kernel(DequantizeArgs args) {
   const Tc16& layout = args.layout;
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kThreads) dequantize_kernel(DequantizeArgs arg
   pdl_launch();
   if (unit * kUnitInputs >= layout.padded_cols()) return;
   const TileAddress address = tile_address(args.weight, layout, args.first_row / kTileRows + tile);
-  const auto item = load_item<kBits, kGroup>(address, unit, unit * kUnitInputs / layout.group);
+  const auto item = load_item<kBits, kGroup>(address, unit);
   dequantize_unit(item, words);
   __syncwarp();
   pdl_wait();
@@ -96,13 +96,6 @@ __global__ void __launch_bounds__(kThreads) dequantize_kernel(DequantizeArgs arg
 }
 
 using Kernel = void (*)(DequantizeArgs);
-
-template <int kBits>
-Kernel variant(int group, bool whole) {
-  if (group == 32)
-    return whole ? dequantize_kernel<kBits, 32, true> : dequantize_kernel<kBits, 32, false>;
-  return whole ? dequantize_kernel<kBits, 64, true> : dequantize_kernel<kBits, 64, false>;
-}
 
 }  // namespace
 
@@ -123,13 +116,15 @@ Status dequantize(const Queue& queue, const DequantizeArgs& args) {
   }
   if (args.rows == 0) return {};
   const bool whole = can_pack(static_cast<const __half*>(args.out), args.out_cols, kChunk);
+  const Kernel kernel = variant_of<kUnitInputs>(layout, [&](auto shape) -> Kernel {
+    constexpr int kBits = decltype(shape)::kCodeBits, kGroup = decltype(shape)::kGroupInputs;
+    return whole ? dequantize_kernel<kBits, kGroup, true> : dequantize_kernel<kBits, kGroup, false>;
+  });
   const auto tiles = static_cast<unsigned>(ceil_div(args.rows, kTileRows));
   const auto parts = static_cast<unsigned>(ceil_div(layout.padded_cols(), kWarps * kUnitInputs));
   const LaunchShape shape{"dequantize", dim3(tiles, parts), kThreads,
                           kWarps * kTileRows * kRowWords * sizeof(std::uint32_t)};
-  return launch(
-      queue, shape,
-      layout.bits == 4 ? variant<4>(layout.group, whole) : variant<8>(layout.group, whole), args);
+  return launch(queue, shape, kernel, args);
 }
 
 }  // namespace tinychat::cuda

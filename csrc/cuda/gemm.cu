@@ -27,7 +27,6 @@
 // library's product of float16 take over: from how many tokens on is to be measured on a card, as
 // are the token tiles and the number of rows below which inputs are shared out. sm_75 has no
 // cp.async: its copies wait for memory. Not yet run on a card.
-#include "cuda/activation.cuh"
 #include "cuda/launch.h"
 #include "cuda/operands.cuh"
 #include "cuda/ops.h"
@@ -39,9 +38,7 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarpLanes;
-constexpr int kBlocksPerSm = 2;        // at least, for which registers must do
-constexpr int kMostShared = 48 << 10;  // what every card gives without being asked
-constexpr int kRingBytes = 2 << 10;    // of codes on their way to a warp
+constexpr int kRingBytes = 2 << 10;  // of codes on their way to a warp
 
 constexpr int kFragments = kUnitInputs / kFragmentInputs;  // A operands of a unit
 constexpr int kCols = 8;                                   // tokens of a B operand
@@ -145,13 +142,12 @@ __device__ __forceinline__ void multiply_unit(const Item<kBits, kGroup>& unit,
 // Into sums [kWarps, kTokens, kSumStride].
 template <int kTokens>
 __device__ __forceinline__ void write_sums(const float (&totals)[kTokens / kCols][4], float* sums) {
-  const int lane = lane_index();
 #pragma unroll
   for (int n = 0; n < kTokens / kCols; ++n) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const int row = lane / 4 + j / 2 * 8, token = n * kCols + lane % 4 * 2 + j % 2;
-      sums[(warp_index() * kTokens + token) * kSumStride + row] = totals[n][j];
+      const int token = n * kCols + sum_col(j);
+      sums[(warp_index() * kTokens + token) * kSumStride + sum_row(j)] = totals[n][j];
     }
   }
 }
@@ -170,29 +166,18 @@ __device__ __forceinline__ float summed(const float* sums, int tile, int token, 
 template <int kTokens, int kSplit>
 __device__ __forceinline__ void write_result(const GemmArgs& args, const float* sums,
                                              int first_token, int row_block) {
-  const int per_output = args.gated ? 2 : 1;
+  const int per_output = args.ending.gated ? 2 : 1;
   const int outputs = args.layout.rows / per_output;
   const int block_outputs = Block<kTokens, kSplit>::kTiles * kTileRows / per_output;
-  const auto finished = [&](int tile, int token, int row, int weight_row) {
-    const float sum = summed<kTokens, kSplit>(sums, tile, token, row);
-    const float value = sum * args.factors[first_token + token];
-    return args.bias == nullptr ? value : value + args.bias[weight_row];
-  };
   for (int place = static_cast<int>(threadIdx.x); place < kTokens * block_outputs;
        place += kThreads) {
-    const int token = place / block_outputs, in_block = place % block_outputs;
-    const int tile = in_block / kTileRows, row = in_block % kTileRows;
-    const int output = row_block * block_outputs + in_block;
-    if (first_token + token >= args.tokens || output >= outputs) continue;
-    float value = finished(tile * per_output, token, row, output);
-    if (args.gated) {
-      value = activate(args.gate, value) *
-              finished(tile * per_output + 1, token, row, outputs + output);
-    }
-    float* const out =
-        args.out +
-        static_cast<std::size_t>(first_token + token) * static_cast<std::size_t>(outputs) + output;
-    *out = args.add ? *out + value : value;
+    const int in_block = place % block_outputs, in_tokens = place / block_outputs;
+    const int tile = in_block / kTileRows * per_output, row = in_block % kTileRows;
+    const int output = row_block * block_outputs + in_block, token = first_token + in_tokens;
+    if (token >= args.tokens || output >= outputs) continue;
+    finish(args.ending, args.ending.gated, token, output, outputs, [&](int half) {
+      return summed<kTokens, kSplit>(sums, tile + half, in_tokens, row) * args.factors[token];
+    });
   }
 }
 
@@ -200,12 +185,12 @@ __device__ __forceinline__ void write_result(const GemmArgs& args, const float* 
 template <int kTiles>
 __device__ __forceinline__ int weight_tile(const GemmArgs& args, int row_block, int tile) {
   const int in_order = row_block * kTiles + tile;
-  return args.gated ? in_order / 2 + in_order % 2 * (args.layout.tiles() / 2) : in_order;
+  return args.ending.gated ? in_order / 2 + in_order % 2 * (args.layout.tiles() / 2) : in_order;
 }
 
-// kGroup is 64 where groups are 128.
+// kGroup is 64 where groups are 128, see variant_of.
 template <int kBits, int kGroup, int kTokens, int kSplit>
-__global__ void __launch_bounds__(kThreads, kBlocksPerSm) gemm_kernel(GemmArgs args) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor) gemm_kernel(GemmArgs args) {
   using Shape = Block<kTokens, kSplit>;
   constexpr int kStages = Shape::kStages;
   constexpr int kDepth = kRingBytes / (kUnitInputs * kTileRows * kBits / 8);
@@ -225,7 +210,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm) gemm_kernel(GemmArgs a
   const auto fetch_weights = [&](int slot, int step) {
     const int unit = step * kSplit + split;
     if (unit >= units) return;
-    ring[slot] = load_item<kBits, kGroup>(address, unit, unit * kUnitInputs / args.layout.group);
+    ring[slot] = load_item<kBits, kGroup>(address, unit);
   };
   const auto stage_of = [&](int step) { return stages + step % kStages * Shape::kStageBytes; };
   const auto fetch = [&](int step) {  // a group of copies, empty behind the last step
@@ -278,7 +263,7 @@ Variant variant() {
 // the order of sums, so it must not depend on the tokens.
 template <int kBits, int kGroup>
 Variant variant(const GemmArgs& args) {
-  if (!args.gated && args.layout.tiles() <= kMostSplitTiles) {
+  if (!args.ending.gated && args.layout.tiles() <= kMostSplitTiles) {
     return args.tokens <= 16 ? variant<kBits, kGroup, 16, kWarps>()
                              : variant<kBits, kGroup, 32, kWarps>();
   }
@@ -287,19 +272,15 @@ Variant variant(const GemmArgs& args) {
   return variant<kBits, kGroup, 64, 1>();
 }
 
-Variant choose_variant(const GemmArgs& args) {
-  const bool narrow = args.layout.group == 32;
-  if (args.layout.bits == 4) return narrow ? variant<4, 32>(args) : variant<4, 64>(args);
-  return narrow ? variant<8, 32>(args) : variant<8, 64>(args);
-}
-
 }  // namespace
 
 Status gemm(const Queue& queue, const GemmArgs& args) {
   if (args.tokens == 0) return {};
-  const Status refused = refuse_weight("gemm", args.layout, args.gated);
+  const Status refused = refuse_weight("gemm", args.layout, args.ending.gated);
   if (!refused.error.empty()) return refused;
-  const Variant chosen = choose_variant(args);
+  const Variant chosen = variant_of<kUnitInputs>(args.layout, [&](auto shape) {
+    return variant<decltype(shape)::kCodeBits, decltype(shape)::kGroupInputs>(args);
+  });
   // Blocks that read the same weights start together.
   const dim3 grid(static_cast<unsigned>(ceil_div(args.tokens, chosen.tokens)),
                   static_cast<unsigned>(ceil_div(args.layout.tiles(), chosen.tiles)));

@@ -2,8 +2,8 @@
 // two halves of it; or out += it. The product of decoding: of a token, or of the few that are
 // checked together.
 //
-//   x [T, K] float32, W [N, K] of 4 or 8 bits in the layout of tc16.h, bias [N] or none,
-//   out [T, N] float32, gated [T, N / 2]
+//   x [T, K] float32, order [K] int32 or none, W [N, K] of 4 or 8 bits in the layout of tc16.h,
+//   bias [N] or none, out [T, N] float32, gated [T, N / 2]
 //
 // One block of 8 warps makes 16 outputs, the tile b of the weight; gated, the tiles b and b + N /
 // 32, which are the gates and the ups of the same 16. Inputs are dealt to the warps in items of 128
@@ -25,8 +25,8 @@
 // and the first are issued before the launches ahead have ended, since those never write weights.
 // Every block reads and normalizes all of x, which lies in L2. Not yet run on a card; to be
 // measured there: warps a block, depth of the ring, and the share of time before the first product.
-#include "cuda/activation.cuh"
 #include "cuda/launch.h"
+#include "cuda/operands.cuh"
 #include "cuda/ops.h"
 #include "cuda/product.cuh"
 #include "cuda/ptx.cuh"
@@ -34,86 +34,42 @@
 namespace tinychat::cuda {
 namespace {
 
-// The sums of all warps for one output of a tile, and its bias.
-template <int kTiles>
-__device__ __forceinline__ float finished(const GemvArgs& args, const Shared& shared, int tile,
-                                          int place, int output) {
-  const int size = args.tokens * kTileRows;
-  float sum = 0.0f;
-#pragma unroll
-  for (int warp = 0; warp < kWarps; ++warp) {
-    sum += shared.sums[(warp * kTiles + tile) * size + place];
-  }
-  return args.bias == nullptr ? sum : sum + args.bias[output];
-}
-
+// The totals of all warps, one output a thread.
 template <int kTiles>
 __device__ __forceinline__ void write_result(const GemvArgs& args, const Shared& shared) {
-  const int outputs = args.layout.rows / kTiles;
+  const int outputs = args.layout.rows / kTiles, size = args.tokens * kTileRows;
   const int place = static_cast<int>(threadIdx.x);  // token * kTileRows + row
   const int output = static_cast<int>(blockIdx.x) * kTileRows + place % kTileRows;
-  if (place >= args.tokens * kTileRows || output >= outputs) return;
-  float value = finished<kTiles>(args, shared, 0, place, output);
-  if constexpr (kTiles == 2) {
-    value = activate(args.gate, value) * finished<kTiles>(args, shared, 1, place, outputs + output);
-  }
-  float* out = args.out +
-               static_cast<std::size_t>(place / kTileRows) * static_cast<std::size_t>(outputs) +
-               output;
-  *out = args.add ? *out + value : value;
+  if (place >= size || output >= outputs) return;
+  finish(args.ending, kTiles == 2, place / kTileRows, output, outputs, [&](int tile) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int warp = 0; warp < kWarps; ++warp) {
+      sum += shared.sums[(warp * kTiles + tile) * size + place];
+    }
+    return sum;
+  });
 }
 static_assert(kGemvTokens * kTileRows <= kThreads, "each output of a block has a thread");
 
 template <int kBits, int kGroup, int kTiles>
-__global__ void __launch_bounds__(kThreads, kBlocksPerSm)
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     gemv_kernel(GemvArgs args, Slice slice, bool fours) {
-  using Shape = ItemShape<kBits, kGroup>;
-  constexpr int kDepth = ring_depth<Shape>(kTiles);  // of the ring of items on their way
   const Shared shared = shared_parts(slice);
-  const int items = args.layout.padded_cols() / Shape::kInputs;
-  const int slice_items = slice.inputs / Shape::kInputs;
   TileAddress tiles[kTiles];
 #pragma unroll
   for (int i = 0; i < kTiles; ++i) {
     tiles[i] = tile_address(args.weight, args.layout,
                             static_cast<int>(blockIdx.x + static_cast<unsigned>(i) * gridDim.x));
   }
-  Item<kBits, kGroup> ring[kDepth][kTiles] = {};
-  const auto fetch = [&](int slot, int item, int end) {
-    if (item >= end) return;
-#pragma unroll
-    for (int i = 0; i < kTiles; ++i)
-      ring[slot][i] = load_item<kBits, kGroup>(tiles[i], item, item * Shape::kGroups);
+  const auto await_inputs = [&] {
+    pdl_launch();
+    pdl_wait();
+    if (args.norm.weight != nullptr) measure_rows(args, shared, fours);
   };
-
   float totals[kTiles][4] = {};
-  for (int first = 0; first < items; first += slice_items) {
-    const int end = items - first < slice_items ? items : first + slice_items;
-    const int own = first + warp_index();
-#pragma unroll
-    for (int i = 0; i < kDepth; ++i) fetch(i, own + i * kWarps, end);
-    if (first == 0) {
-      pdl_launch();
-      pdl_wait();
-      if (args.norm.weight != nullptr) measure_rows(args, shared, fours);
-    }
-    if (fours) {
-      stage_inputs<kGroup, true>(args, first * Shape::kInputs, slice, shared);
-    } else {
-      stage_inputs<kGroup, false>(args, first * Shape::kInputs, slice, shared);
-    }
-    __syncthreads();
-    for (int base = own; base < end; base += kDepth * kWarps) {
-#pragma unroll
-      for (int i = 0; i < kDepth; ++i) {
-        const int item = base + i * kWarps;
-        if (item >= end) break;
-        multiply_item(ring[i], (item - first) * Shape::kInputs, slice, shared, totals);
-        fetch(i, item + kDepth * kWarps, end);
-      }
-    }
-    __syncthreads();  // before others take the place of the inputs
-  }
+  multiply_slices<kWarps, kBits, kGroup>(args, slice, shared, fours, tiles, warp_index(), true,
+                                         await_inputs, totals);
   write_sums(totals, slice, shared);
   __syncthreads();
   write_result<kTiles>(args, shared);
@@ -125,13 +81,13 @@ using Kernel = void (*)(GemvArgs, Slice, bool);
 
 Status gemv(const Queue& queue, const GemvArgs& args) {
   if (args.tokens == 0) return {};
-  Status wrong = check_product("gemv", args.layout, args.tokens, args.gated);
+  Status wrong = check_product("gemv", args.layout, args.tokens, args.ending.gated);
   if (!wrong.error.empty()) return wrong;
   const Kernel kernel = variant_of(args.layout, [&](auto shape) -> Kernel {
     constexpr int kBits = decltype(shape)::kCodeBits, kGroup = decltype(shape)::kGroupInputs;
-    return args.gated ? gemv_kernel<kBits, kGroup, 2> : gemv_kernel<kBits, kGroup, 1>;
+    return args.ending.gated ? gemv_kernel<kBits, kGroup, 2> : gemv_kernel<kBits, kGroup, 1>;
   });
-  const int tiles = args.gated ? 2 : 1;
+  const int tiles = args.ending.gated ? 2 : 1;
   const bool fours = can_load_fours(args.x, inputs_of(args));
   const Slice slice = choose_slice(args, tiles);
   const LaunchShape shape{"gemv", static_cast<unsigned>(args.layout.tiles() / tiles), kThreads,

@@ -1,6 +1,7 @@
 // halves: out = norm(x)[:, order] / factor as float16, a power of two for each row; factors.
 //
-//   x [T, K] float32, out [T, out_cols] float16 with zeros from column K on, factors [T] float32
+//   x [T, K] float32, order [K] int32 or none, out [T, out_cols] float16 with zeros from column K
+//   on, factors [T] float32
 //
 // The input of products of many tokens, here (gemm.cu) or by a library. A row's factor brings its
 // largest magnitude to 2^exponent .. 2^(exponent + 1), so that nothing becomes infinite. With 14

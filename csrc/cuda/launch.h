@@ -4,8 +4,9 @@
 // All launches of a queue that allows it are programmatic, which puts one duty on every kernel:
 // pdl_wait() before it reads what an earlier launch wrote, and before it writes anything.
 //
-// Every kernel prefers all of an SM's memory as shared. SMs that go from one split between shared
-// memory and L1 to another have to run empty first: some 4 us a launch in a graph, others found.
+// Every kernel prefers all of a multiprocessor's memory as shared. Those that go from one split
+// between shared memory and L1 to another have to run empty first: some 4 us a launch in a graph,
+// others found.
 #pragma once
 
 #include <cstddef>
@@ -19,6 +20,11 @@
 #endif
 
 namespace tinychat::cuda {
+
+// What every card gives a block of dynamic shared memory without being asked: 48 KB.
+inline constexpr int kMostShared = 48 << 10;
+// Of a product's kernel, at least, for which its registers must do.
+inline constexpr int kBlocksPerMultiprocessor = 2;
 
 struct LaunchShape {
   const char* name;  // of the op, for messages
@@ -61,7 +67,7 @@ Status launch(const Queue& queue, const LaunchShape& shape, void (*kernel)(Param
 #endif
 }
 
-// Lets `kernel` have more than 48 KB of dynamic shared memory. Once for each card and kernel,
+// Lets `kernel` have more than kMostShared of dynamic shared memory. Once for each card and kernel,
 // before any launch is captured.
 template <class... Params>
 Status allow_shared([[maybe_unused]] const Queue& queue, void (*kernel)(Params...),

@@ -1,9 +1,10 @@
-// What products with a weight in the layout tc16 share: how a warp reads the weight, and how a row
-// of activations is normalized, ordered and scaled on its way to float16.
+// What products with a weight in the layout tc16 share: how a warp reads the weight, how a row of
+// activations is normalized, ordered and scaled on its way to float16, and how the sums end.
 #pragma once
 
 #include <string>
 
+#include "cuda/activation.cuh"
 #include "cuda/elements.cuh"
 #include "cuda/ops.h"
 #include "cuda/ptx.cuh"
@@ -35,19 +36,19 @@ struct Item {
 // Where the lane's part of a tile starts.
 struct TileAddress {
   const std::uint8_t *words, *scales;
+  int group_bits;  // log2 of the inputs of a group
 };
 __device__ __forceinline__ TileAddress tile_address(const std::uint8_t* weight, const Tc16& layout,
                                                     int tile) {
   const int lane = lane_index();
   return {weight + layout.load(tile, 0) + lane * sizeof(uint4),
-          weight + layout.scales(tile, 0) + lane / 4 * sizeof(uint2)};
+          weight + layout.scales(tile, 0) + lane / 4 * sizeof(uint2), layout.group_bits()};
 }
 
-// `first_group` is that of the item's first inputs.
 template <int kBits, int kGroup>
-__device__ __forceinline__ Item<kBits, kGroup> load_item(const TileAddress& tile, int index,
-                                                         int first_group) {
+__device__ __forceinline__ Item<kBits, kGroup> load_item(const TileAddress& tile, int index) {
   Item<kBits, kGroup> item;
+  const int first_group = index * Item<kBits, kGroup>::Shape::kInputs >> tile.group_bits;
   constexpr int kLoads = Item<kBits, kGroup>::Shape::kWords / 4;
   constexpr int kGroups = Item<kBits, kGroup>::Shape::kGroups;
 #pragma unroll
@@ -78,6 +79,29 @@ inline Status refuse_weight(const char* op, const Tc16& layout, bool gated) {
   if ((bits == 4 || bits == 8) && (group == 32 || group == 64 || group == 128)) return {};
   return {name + "weight has " + std::to_string(bits) + " bits in groups of " +
           std::to_string(group) + "; 4 or 8 in groups of 32, 64 or 128 are read"};
+}
+
+// What `of` returns for the ItemShape of this layout, or nothing where no kernel reads it. Kernels
+// that read a unit of 64 inputs at a time have kMostGroup = kUnitInputs: to them a group of 128 is
+// two of 64 with the same scales, and a variant of its own would do the same.
+template <int kMostGroup = 128, class F>
+auto variant_of(const Tc16& layout, F of) -> decltype(of(ItemShape<4, 32>{})) {
+  switch (layout.bits * 1000 + layout.group) {
+    case 4032:
+      return of(ItemShape<4, 32>{});
+    case 4064:
+      return of(ItemShape<4, 64>{});
+    case 4128:
+      return of(ItemShape<4, kMostGroup>{});
+    case 8032:
+      return of(ItemShape<8, 32>{});
+    case 8064:
+      return of(ItemShape<8, 64>{});
+    case 8128:
+      return of(ItemShape<8, kMostGroup>{});
+    default:
+      return {};
+  }
 }
 
 // --- activations
@@ -148,6 +172,28 @@ __device__ __forceinline__ Scaling scaling_of(float largest, std::uint32_t targe
   if (exponent < kLeast) exponent = kLeast;
   return {bit_cast<float>((2 * kBias + target - exponent) << kExponentShift),
           bit_cast<float>((exponent - target) << kExponentShift)};
+}
+
+// --- results
+
+// Where sum[j] of mma_m16n8k16 has its place in the result [16 rows, 8 columns], see ptx.cuh.
+__device__ __forceinline__ int sum_row(int j) { return lane_index() / 4 + j / 2 * 8; }
+__device__ __forceinline__ int sum_col(int j) { return lane_index() % 4 * 2 + j % 2; }
+
+// One of a token's `outputs`, of sum_of(0); `gated`, which is the ending's, of sum_of(1) as well,
+// where those are the sums of the rows of the first and the second half.
+template <class F>
+__device__ __forceinline__ void finish(const Ending& ending, bool gated, int token, int output,
+                                       int outputs, F sum_of) {
+  const auto biased = [&](int half) {
+    const float sum = sum_of(half);
+    return ending.bias == nullptr ? sum : sum + ending.bias[half * outputs + output];
+  };
+  float value = biased(0);
+  if (gated) value = activate(ending.gate, value) * biased(1);
+  float* const out =
+      ending.out + static_cast<std::size_t>(token) * static_cast<std::size_t>(outputs) + output;
+  *out = ending.add ? *out + value : value;
 }
 
 }  // namespace tinychat::cuda

@@ -83,6 +83,15 @@ struct RopeAppendArgs {
 };
 Status rope_append(const Queue& queue, const RopeAppendArgs& args);
 
+// What comes right after a product [tokens, N].
+struct Ending {
+  const float* bias;  // [N] or null
+  float* out;         // [tokens, N]; gated: [tokens, N / 2]
+  bool gated;         // out = gate(first half of the rows) * second half; N a multiple of 32
+  Activation gate;    // where gated
+  bool add;           // out += instead of out =; not where gated
+};
+
 // The product with what comes right before and right after it: Ops.matmul.
 inline constexpr int kGemvTokens = 8;
 struct GemvArgs {
@@ -90,13 +99,9 @@ struct GemvArgs {
   Norm norm;                  // of x; a null weight for none
   const std::int32_t* order;  // [K] or null: then x = x[:, order], once it is normalized
   const std::uint8_t* weight;
-  Tc16 layout;        // of the weight [N, K]
-  const float* bias;  // [N] or null
-  float* out;         // [tokens, N]; gated: [tokens, N / 2]
-  int tokens;         // 0 to kGemvTokens
-  bool gated;         // out = gate(first half of the rows) * second half; N a multiple of 32
-  Activation gate;    // where gated
-  bool add;           // out += instead of out =; not where gated
+  Tc16 layout;  // of the weight [N, K]
+  int tokens;   // 0 to kGemvTokens
+  Ending ending;
 };
 Status gemv(const Queue& queue, const GemvArgs& args);
 
@@ -129,28 +134,24 @@ struct GemmArgs {
   const void* x;         // [tokens, layout.padded_cols()] float16 of halves, at a multiple of 16
   const float* factors;  // [tokens], by which results are multiplied before the bias
   const std::uint8_t* weight;
-  Tc16 layout;        // of the weight [N, K]
-  const float* bias;  // [N] or null
-  float* out;         // [tokens, N]; gated: [tokens, N / 2]
+  Tc16 layout;  // of the weight [N, K]
   int tokens;
-  bool gated;       // as in GemvArgs
-  Activation gate;  // where gated
-  bool add;         // out += instead of out =; not where gated
+  Ending ending;
 };
 Status gemm(const Queue& queue, const GemmArgs& args);
 
 // A second product where it can matter: Ops.refine. Where all tiles are refined, the workspaces are
 // not used.
-inline constexpr int kRefineOutputs = 1 << 18;
+inline constexpr int kRefineOutputs = 1 << 19;
 struct RefineArgs {
   float* logits;   // [tokens, N], changed in place
   const float* x;  // [tokens, K]
   const std::uint8_t* weight;
   Tc16 layout;        // of the weight [N, K]; N at most kRefineOutputs
   int tokens;         // 0 to kGemvTokens
-  int tiles;          // of 16 outputs, refined in each row; at least 1
+  int wanted;         // tiles of 16 outputs, refined in each row; at least 1
   unsigned* keys;     // [tokens, ceil(N / 16)]; what it holds does not matter
-  int* chosen;        // [tokens, tiles]; what it holds does not matter
+  int* chosen;        // [tokens, wanted]; what it holds does not matter
   unsigned* arrived;  // [tokens], zero before the first launch and after each
 };
 Status refine(const Queue& queue, const RefineArgs& args);
@@ -176,7 +177,7 @@ struct Draws {
 };
 
 // Draws a token: Ops.sample.
-inline constexpr int kMostSampled = 1 << 18;
+inline constexpr int kMostSampled = 1 << 19;
 struct SampleArgs {
   const float* logits;     // [vocabulary], not changed
   int vocabulary;          // 1 to kMostSampled

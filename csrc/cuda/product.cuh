@@ -1,5 +1,6 @@
 // The product of a few tokens by tiles of a weight in the layout tc16, as gemv.cu describes it: its
-// loads, the activations on their way to float16 in shared memory, the tensor cores, the sums.
+// main loop with the loads, the activations on their way to float16 in shared memory, the tensor
+// cores, the sums.
 //
 // The arguments are those of gemv; an op that multiplies as gemv does fills in what it needs.
 #pragma once
@@ -9,6 +10,7 @@
 #include "cuda/operands.cuh"
 #include "cuda/ops.h"
 #include "cuda/ptx.cuh"
+#include "cuda/reduce.cuh"
 #include "cuda/row_norm.cuh"
 #include "cuda/tc16.cuh"
 
@@ -16,9 +18,7 @@ namespace tinychat::cuda {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarpLanes;
-constexpr int kBlocksPerSm = 2;        // at least, for which registers must do
-constexpr int kRingRegisters = 40;     // of loads that are on their way, about
-constexpr int kMostShared = 48 << 10;  // what every card gives without being asked
+constexpr int kRingRegisters = 40;  // of loads that are on their way, about
 // Between tokens in shared memory, so that their rows start in different banks.
 constexpr int kGapWords = 4;
 
@@ -106,10 +106,7 @@ __device__ __forceinline__ void store_inputs(const Floats<4> (&values)[kAhead], 
     }
   }
 #pragma unroll
-  for (int bit = 1; bit < kGroup / 4; bit *= 2) {
-#pragma unroll
-    for (float& value : largest) value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, bit));
-  }
+  for (float& value : largest) value = warp_max<kGroup / 4>(value);
   std::uint32_t* to =
       shared.words + token * slice.row_words() + word_of_input(static_cast<unsigned>(k));
   const unsigned group = static_cast<unsigned>(k) / kGroup;
@@ -223,42 +220,64 @@ __device__ __forceinline__ void multiply_item(const Item<kBits, kGroup> (&items)
 template <int kTiles>
 __device__ __forceinline__ void write_sums(const float (&totals)[kTiles][4], const Slice& slice,
                                            const Shared& shared) {
-  const int lane = lane_index();
 #pragma unroll
   for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const int row = lane / 4 + j / 2 * 8, token = lane % 4 * 2 + j % 2;
+      const int token = sum_col(j);
       if (token >= slice.tokens) continue;
-      shared.sums[((warp_index() * kTiles + i) * slice.tokens + token) * kTileRows + row] =
-          totals[i][j];
+      const int place = ((warp_index() * kTiles + i) * slice.tokens + token) * kTileRows;
+      shared.sums[place + sum_row(j)] = totals[i][j];
     }
   }
 }
 
-// --- launching
+// totals += the products of the items of this warp: `begin`, and every kStride-th after it of each
+// slice, if it is `busy`; all warps of the block convert the activations. The first weights are on
+// their way when `before_inputs` is called.
+template <int kStride, int kBits, int kGroup, int kTiles, class F>
+__device__ __forceinline__ void multiply_slices(const GemvArgs& args, const Slice& slice,
+                                                const Shared& shared, bool fours,
+                                                const TileAddress (&tiles)[kTiles], int begin,
+                                                bool busy, F before_inputs,
+                                                float (&totals)[kTiles][4]) {
+  using Shape = ItemShape<kBits, kGroup>;
+  constexpr int kDepth = ring_depth<Shape>(kTiles);  // of the ring of items on their way
+  const int items = args.layout.padded_cols() / Shape::kInputs;
+  const int slice_items = slice.inputs / Shape::kInputs;
+  Item<kBits, kGroup> ring[kDepth][kTiles] = {};
+  const auto fetch = [&](int slot, int item, int end) {
+    if (item >= end) return;
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) ring[slot][i] = load_item<kBits, kGroup>(tiles[i], item);
+  };
 
-// The kernel that `of` returns for an ItemShape, of the shape of this layout; null where there is
-// none.
-template <class Of>
-auto variant_of(const Tc16& layout, Of of) -> decltype(of(ItemShape<4, 32>{})) {
-  switch (layout.bits * 1000 + layout.group) {
-    case 4032:
-      return of(ItemShape<4, 32>{});
-    case 4064:
-      return of(ItemShape<4, 64>{});
-    case 4128:
-      return of(ItemShape<4, 128>{});
-    case 8032:
-      return of(ItemShape<8, 32>{});
-    case 8064:
-      return of(ItemShape<8, 64>{});
-    case 8128:
-      return of(ItemShape<8, 128>{});
-    default:
-      return nullptr;
+  for (int first = 0; first < items; first += slice_items) {
+    const int last = items - first < slice_items ? items : first + slice_items;
+    const int own = first + begin, end = busy ? last : first;
+#pragma unroll
+    for (int i = 0; i < kDepth; ++i) fetch(i, own + i * kStride, end);
+    if (first == 0) before_inputs();
+    if (fours) {
+      stage_inputs<kGroup, true>(args, first * Shape::kInputs, slice, shared);
+    } else {
+      stage_inputs<kGroup, false>(args, first * Shape::kInputs, slice, shared);
+    }
+    __syncthreads();
+    for (int base = own; base < end; base += kDepth * kStride) {
+#pragma unroll
+      for (int i = 0; i < kDepth; ++i) {
+        const int item = base + i * kStride;
+        if (item >= end) break;
+        multiply_item(ring[i], (item - first) * Shape::kInputs, slice, shared, totals);
+        fetch(i, item + kDepth * kStride, end);
+      }
+    }
+    __syncthreads();  // before others take the place of the inputs
   }
 }
+
+// --- launching
 
 // What is wrong with the tokens or the layout of a product, if anything.
 inline Status check_product(const char* op, const Tc16& layout, int tokens, bool gated = false) {

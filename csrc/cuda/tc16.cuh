@@ -7,7 +7,7 @@
 // One could leave the 1024 in and undo it on the sum, through the sum of the activations; of nine
 // instructions for eight codes that saves four. But then the terms are a hundred times as large and
 // so are the roundings of the sums, and tensor cores do not round them, they cut off. Nine are
-// quick enough: some 100 codes a cycle on an SM, where the memory of an H200 brings 35.
+// quick enough: some 100 codes a cycle on a multiprocessor, where the memory of an H200 brings 35.
 #pragma once
 
 #include <cstdint>

@@ -65,6 +65,9 @@ struct Tc16 {
     return (cols + step - 1) / step * step;
   }
   TINYCHAT_BOTH_SIDES constexpr int groups() const { return padded_cols() / group; }
+  TINYCHAT_BOTH_SIDES constexpr int group_bits() const {  // log2
+    return group == 32 ? 5 : group == 64 ? 6 : 7;
+  }
   TINYCHAT_BOTH_SIDES constexpr int load_inputs() const {
     return kLoadBytes * 8 / (kTileRows * bits);
   }

@@ -47,7 +47,7 @@ class Facts:
 
     name: str
     arch: int  # 900 is sm_90
-    sms: int
+    multiprocessors: int
     l2_bytes: int
     free_bytes: int  # of its memory
 

@@ -8,6 +8,7 @@
 #include "cuda/common.cuh"
 #include "cuda/launch.h"
 #include "cuda/ptx.cuh"
+#include "cuda/reduce.cuh"
 
 namespace tinychat::cuda {
 namespace {
@@ -37,13 +38,9 @@ __global__ void __launch_bounds__(kReadThreads)
   for (; i < n; i += stride) sum += sum_of(load_stream16(from + i));
 
   unsigned* sums = shared_memory<unsigned>();  // [kReadWarps]
-  for (int bit = kWarpLanes / 2; bit > 0; bit /= 2) sum += __shfl_xor_sync(kAllLanes, sum, bit);
-  if (lane_index() == 0) sums[warp_index()] = sum;
-  __syncthreads();
+  sum = block_sum<kReadWarps>(sum, sums);
   pdl_wait();
-  if (threadIdx.x != 0) return;
-  for (int warp = 1; warp < kReadWarps; ++warp) sum += sums[warp];
-  out[blockIdx.x] = sum;
+  if (threadIdx.x == 0) out[blockIdx.x] = sum;
 }
 
 // Nothing, which is what a launch costs; given a counter, one more, so that a lost launch is seen.

@@ -26,11 +26,12 @@ SIZES = (8 * MB, 32 * MB, 128 * MB, 512 * MB, 2048 * MB)
 CACHED = 16 * MB  # less than the L2 of what it is run on
 POOL = 4096 * MB  # what the launches of one graph read, at most
 MOST_LAUNCHES = 256
-LOADS, BLOCKS_PER_SM = (4, 8, 16), (1, 2, 4)
+LOADS, BLOCKS_PER_MULTIPROCESSOR = (4, 8, 16), (1, 2, 4)
 VECTOR = 16  # bytes of a load
 REPEATS = 11
 CHAIN = 1000
-GRIDS = {"one warp": (0, 32), "two blocks a SM": (2, 256)}  # blocks a SM, or one; threads
+# Blocks a multiprocessor, or 0 for one in all; threads.
+GRIDS = {"one warp": (0, 32), "two blocks a multiprocessor": (2, 256)}
 
 Launch = Callable[..., None]
 
@@ -66,21 +67,23 @@ def bandwidth(card: Card, pool: Tensor, size: int, cold: bool = True) -> dict[st
     """The best rate at which launches read `size` bytes each of a uint8 tensor, and how."""
     launches = max(4, min(pool.numel() // size, MOST_LAUNCHES)) if cold else 64
     slices = list(pool[: pool.numel() // size * size].split(size)) if cold else [pool[:size]]
-    sms = card.facts.sms
-    out = torch.zeros(max(BLOCKS_PER_SM) * sms, dtype=torch.int32, device=card.device)
+    count = card.facts.multiprocessors
+    most = max(BLOCKS_PER_MULTIPROCESSOR) * count
+    out = torch.zeros(most, dtype=torch.int32, device=card.device)
     best: dict[str, Any] = {"gb_per_s": 0.0}
     for loads in LOADS:
-        for blocks in BLOCKS_PER_SM:
+        for blocks in BLOCKS_PER_MULTIPROCESSOR:
 
             def launch(loads: int = loads, blocks: int = blocks) -> None:
                 stream = card.stream()
                 for i in range(launches):
-                    read(stream.launch, slices[i % len(slices)], blocks * sms, loads, out)
+                    read(stream.launch, slices[i % len(slices)], blocks * count, loads, out)
 
             taken = [s / launches for s in card.seconds(card.capture(launch), REPEATS, calls=2)]
             rate = size / min(taken) / 1e9
             if rate > best["gb_per_s"]:
-                best = {"gb_per_s": rate, **summary(taken), "loads": loads, "blocks_per_sm": blocks}
+                how = {"loads": loads, "blocks_per_multiprocessor": blocks}
+                best = {"gb_per_s": rate, **summary(taken), **how}
     return {"mb": size / MB, "cold": cold, **best}
 
 
@@ -94,7 +97,7 @@ def gaps(card: Card) -> list[dict[str, Any]]:
     """Microseconds from one empty kernel to the next."""
     rows = []
     for name, (blocks, threads) in GRIDS.items():
-        grid = blocks * card.facts.sms or 1
+        grid = blocks * card.facts.multiprocessors or 1
         for programmatic in card.programmatic():
 
             def launch(grid: int = grid, threads: int = threads, p: bool = programmatic) -> None:

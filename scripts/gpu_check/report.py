@@ -78,7 +78,7 @@ def _ceiling_rows(found: Found) -> list[list[str]]:
     rows = [["ceilings", "GB/s", "us", "loads x blocks"]]
     for row in found.get("read", ()):
         where = "memory" if row["cold"] else "L2"
-        grid = f"{row['loads']} x {row['blocks_per_sm']}"
+        grid = f"{row['loads']} x {row['blocks_per_multiprocessor']}"
         name = f"read {row['mb']:.0f} MB from {where}"
         rows.append([name, f"{row['gb_per_s']:.0f}", f"{row['best_us']:.1f}", grid])
     for row in found.get("launches", ()):

@@ -27,7 +27,9 @@ class EmulatedCard(Card):
     device = "cpu"
 
     def __init__(self, library: Library, schedule: Schedule = OVERLAPPING) -> None:
-        self.facts = Facts("the emulation", 900, sms=2, l2_bytes=1 << 10, free_bytes=1 << 20)
+        self.facts = Facts(
+            "the emulation", 900, multiprocessors=2, l2_bytes=1 << 10, free_bytes=1 << 20
+        )
         self.kept = contextlib.ExitStack()
         self.emulated = None
         self._kernels, self._schedule = library, schedule

@@ -24,6 +24,7 @@ from tinychat.kernels.reference import ReferenceOps
 # (N, K, Q): whole tiles; a ragged last tile; fewer outputs than a tile; whole rows; two blocks of
 # maxima.
 SHAPES = ((64, 256, 128), (75, 192, 64), (5, 140, 64), (100, 200, 200), (4200, 32, 32))
+MOST = 2**19
 
 
 def refined(
@@ -110,10 +111,19 @@ def test_a_thousand_tiles_of_several_blocks() -> None:
 
 def test_the_largest_vocabulary() -> None:
     """Every thread has all the keys that it can have; the last tile is one of the chosen."""
-    logits = torch.randint(0, 1000, (1, 2**18)).float()
+    logits = torch.randint(0, 1000, (1, MOST)).float()
     logits[0, -1] = 1e6
     found = chosen_tiles(logits, 300)
-    assert found == tiles_of(logits, 300) and found[0][-1] == 2**14 - 1
+    assert found == tiles_of(logits, 300) and found[0][-1] == MOST // TILE_OUTPUTS - 1
+
+
+# 8, 16 and 32 keys a thread; the last is the vocabulary of Gemma 3.
+@pytest.mark.parametrize("outputs", (2**17, 2**17 + 16, 262208))
+def test_large_vocabularies(outputs: int) -> None:
+    logits = torch.randint(0, 1000, (1, outputs)).float()
+    logits[0, -1] = 1e6
+    found = chosen_tiles(logits, 300)
+    assert found == tiles_of(logits, 300) and found[0][-1] == outputs // TILE_OUTPUTS - 1
 
 
 def test_nan_counts_as_minus_infinity() -> None:
@@ -197,7 +207,7 @@ def test_refusals() -> None:
     cases = {
         "refine: 9 tokens; at most 8": (tc(4, 32, 64, 32), 9),
         "refine: a weight has 4 bits in groups of 16": (tc(4, 32, 64, 16), 1),
-        "refine: 262145 outputs; at most 262144": (tc(4, 262145, 64, 32), 1),
+        f"refine: {MOST + 1} outputs; at most {MOST}": (tc(4, MOST + 1, 64, 32), 1),
     }
     for message, (layout, tokens) in cases.items():
         with pytest.raises(KernelError, match=message):

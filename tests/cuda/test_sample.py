@@ -31,7 +31,7 @@ from tinychat.kernels import SamplingRule
 from tinychat.kernels.reference import ReferenceOps
 
 REFERENCE = ReferenceOps()
-MOST = 2**18
+MOST = 2**19
 
 
 def in_float32(rule: SamplingRule) -> SamplingRule:
@@ -217,6 +217,19 @@ def test_the_largest_vocabulary() -> None:
     # All alike: the greatest sum there is, and lists of every token.
     logits[MOST - 1] = -1.0
     assert sample(logits, PLAIN, NO_IDS, BELOW_ONE) == MOST - 1
+    # Many alike, more than are listed in the end, next to each other and far apart.
+    logits[1::2] = 1.0
+    assert sample(logits, replace(PLAIN, top_k=1000), NO_IDS, BELOW_ONE) == 1999
+    assert sample(logits, replace(PLAIN, min_p=0.5), NO_IDS, BELOW_ONE) == MOST - 1
+
+
+def test_a_vocabulary_between_two_powers_of_two() -> None:
+    """That of Gemma 3."""
+    logits = 3 * torch.randn(262208)
+    logits[-1] = logits.max() + 1
+    for uniform in (0.0, 0.9):
+        expected = REFERENCE.sample(logits, PLAIN, NO_IDS, uniform)
+        assert sample(logits, PLAIN, NO_IDS, uniform) == expected
 
 
 @pytest.mark.parametrize("vocabulary", (300, 4097))
@@ -273,7 +286,7 @@ def test_refusals() -> None:
     for vocabulary in (0, MOST + 1):
         card = Card(4, [0.0])
         card.vocabulary = vocabulary
-        message = f"sample: a vocabulary of {vocabulary}, expected 1 to 262144"
+        message = f"sample: a vocabulary of {vocabulary}, expected 1 to {MOST}"
         with pytest.raises(KernelError, match=message):
             card.launch(stream, logits)
     for uniforms, ring in (([], 1), ([0.0], 0)):
