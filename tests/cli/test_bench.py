@@ -150,7 +150,8 @@ def test_every_format_is_printed(processes: list[Job], capsys: pytest.CaptureFix
     document = json.loads(out)
     assert [row["engine"] for row in document["rows"]] == ["tinychat", "transformers"]
     assert [job.engine for job in processes] == ["ceilings", "tinychat", "transformers"] * 2
-    for form, start in (("csv", "engine,weights"), ("md", "m: prompt of"), ("table", "m: prompt")):
+    starts = {"csv": "engine,weights", "md": "m: prefill of", "table": "m: prefill of"}
+    for form, start in starts.items():
         assert main([*base, "--format", form]) == 0
         assert capsys.readouterr().out.startswith(start)
 

@@ -298,7 +298,7 @@ def test_layers_that_were_done_before_count_as_kept() -> None:
         (["--calibration", "{empty}"], 2, "the calibration text (empty) holds no tokens"),
         (["--method", "gptq", "--damping", "1.5"], 2, "damping=1.5: expected"),
         (["--method", "awq+gptq", "--act-order"], 2, "or awq+gptq with --no-clip"),
-        (["--device", "tpu"], 2, "device='tpu' is not here"),
+        (["--device", "tpu"], 2, "device='tpu' is not auto, cpu, cuda"),
         (["--act-order"], 2, "--act-order (act_order) is for --method gptq, or awq+gptq"),
         (["--no-clip", "--act-order"], 2, "--act-order (act_order) is for --method gptq"),
         (["--method", "rtn", "--act-order"], 2, "--act-order (act_order) is for --method gptq"),
