@@ -245,7 +245,7 @@ def test_ctrl_c_keeps_layers_and_the_same_command_goes_on(
 
     # Other settings would mix two models.
     assert main([*command, "--symmetric"]) == 2
-    assert "unfinished quantization with another" in capsys.readouterr().err
+    assert "unfinished quantization with other settings" in capsys.readouterr().err
     assert main([*command, "--json"]) == 0
     stdout, stderr = capsys.readouterr()
     lines = stderr.splitlines()

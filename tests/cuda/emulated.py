@@ -23,6 +23,7 @@ CSRC = REPOSITORY / "csrc"
 EMULATION = sorted((CSRC / "cuda" / "emulation").glob("*.cpp"))
 FLAGS = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-Wno-unknown-pragmas"]
 ORDERS = ("forward", "reverse", "shuffled")
+ARCHITECTURES = (750, 800, 900)  # whose paths of the kernels differ
 
 
 def compiler() -> list[str]:
@@ -90,7 +91,7 @@ SCHEDULES = tuple(
         Schedule(order="shuffled", seed=2, coresident=True),
         Schedule(order="reverse", overlap=True),
     )
-    for arch in (750, 800, 900)
+    for arch in ARCHITECTURES
     for late in (True, False)
 )
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from tests.cuda.emulated import SCHEDULES, SHUFFLED, Schedule
 from tests.cuda.streams import address, emulated, layout_of, open_stream
 from tests.cuda.test_ops import norm
-from tests.kernels.compare import misaligned, norms
+from tests.kernels.compare import as_halves, misaligned, norms
 from tests.kernels.test_matmul import SHAPES, random_weight
 from tinychat.errors import KernelError
 from tinychat.kernels import Norm, PackedWeight, tc16
@@ -65,15 +65,6 @@ def halves(
     )
     stream.synchronize()
     return out, factors
-
-
-def rounded(x: Tensor, exponent: int = 14) -> Tensor:
-    """x in float16, each row's largest magnitude brought to 2^exponent .. 2^(exponent + 1), and
-    back: float64.
-    """
-    exponents = torch.frexp(x.abs().amax(dim=1, keepdim=True)).exponent - 1
-    scaling = torch.exp2(exponent - exponents.clamp_min(-100).double())
-    return (x.double() * scaling).half().double() / scaling
 
 
 # --- dequantize
@@ -142,7 +133,7 @@ def test_rows_in_float16(cols: int) -> None:
         for width in (cols, cols + 3, -(-cols // 64) * 64):
             for exponent in (0, 14):
                 out, factors = halves(x, width, exponent=exponent)
-                expected = functional.pad(rounded(x, exponent), (0, width - cols))
+                expected = functional.pad(as_halves(x, x.shape[1], exponent), (0, width - cols))
                 assert torch.equal(out.double() * factors.double()[:, None], expected)
 
 
@@ -157,7 +148,7 @@ def test_rows_of_any_size() -> None:
     out, factors = halves(x)
     assert out.isfinite().all()
     actual = out.double() * factors.double()[:, None]
-    assert torch.equal(actual[:5], rounded(x)[:5])
+    assert torch.equal(actual[:5], as_halves(x, x.shape[1])[:5])
     assert actual[5].abs().max() < 1e-30
     # The bound of the file's header: 2^-11 of each number, or 2^-39 of the row's largest.
     largest = x.double().abs().amax(dim=1, keepdim=True)

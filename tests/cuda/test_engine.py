@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.cuda.device import emulated_ops
-from tests.cuda.emulated import Schedule
+from tests.cuda.emulated import ARCHITECTURES, Schedule
 from tests.kernels.compare import relative_error
 from tests.kernels.on_card import real_ops
 from tests.tiny_models import TINY, StateDict, tiny_config, tiny_reference
@@ -277,7 +277,7 @@ def test_a_cache_that_no_kernel_takes_is_refused() -> None:
     ops.close()
 
 
-@pytest.mark.parametrize("arch", (750, 800, 900))
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_architecture_says_the_same(arch: int) -> None:
     schedule = Schedule(arch=arch, order="shuffled", overlap=arch == 900)
     with tiny("llama", emulated_ops(schedule), max_context=64) as llm:

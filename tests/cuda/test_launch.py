@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.cuda.emulated import ORDERS, Library, Schedule
+from tests.cuda.emulated import ARCHITECTURES, ORDERS, Library, Schedule
 
 KB = 1024
 
@@ -88,7 +88,7 @@ def test_reading_before_pdl_wait_sees_what_was_there(
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("arch", (750, 800, 900))
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_reading_after_pdl_wait_sees_what_was_written(
     library: Library, arch: int, order: str
 ) -> None:

@@ -10,10 +10,9 @@ import torch
 
 from tests.cuda import conformance
 from tests.cuda.conformance import RECORDS, Tensors, differences, twin
-from tests.cuda.emulated import HERE, ORDERS, Library
+from tests.cuda.emulated import ARCHITECTURES, HERE, ORDERS, Library
 
 FILES = sorted(RECORDS.glob("sm_*.safetensors"))
-ARCHITECTURES = (750, 800, 900)
 
 
 @pytest.mark.parametrize("path", FILES or [None], ids=lambda path: path.stem if path else "none")

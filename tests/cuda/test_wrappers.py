@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.cuda.emulated import ORDERS, Library, Schedule
+from tests.cuda.emulated import ARCHITECTURES, ORDERS, Library, Schedule
 
-ARCHITECTURES = (750, 800, 900)
 LANES = torch.arange(32)
 GROUP, PAIR = LANES // 4, LANES % 4 * 2
 

@@ -32,14 +32,14 @@ def same(ops: Ops, actual: Tensor, expected: Tensor, most: float) -> bool:
     return torch.equal(actual, expected)
 
 
-def as_halves(x: Tensor, group: int) -> Tensor:
+def as_halves(x: Tensor, group: int, exponent: int = 14) -> Tensor:
     """x as products on a card see it, float64: each group of a row in float16, its largest
-    magnitude brought to 2^14 .. 2^15.
+    magnitude brought to 2^exponent .. 2^(exponent + 1).
     """
     cols = x.shape[1]
     groups = functional.pad(x, (0, -cols % group)).double().unflatten(1, (-1, group))
     exponents = torch.frexp(groups.abs().amax(dim=-1, keepdim=True)).exponent - 1
-    scaling = torch.exp2(14.0 - exponents.clamp_min(-100).double())
+    scaling = torch.exp2(exponent - exponents.clamp_min(-100).double())
     return ((groups * scaling).half().double() / scaling).flatten(1)[:, :cols]
 
 

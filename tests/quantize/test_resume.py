@@ -153,7 +153,9 @@ def test_layers_of_unknown_settings_are_not_used(
     settings = workspace_of(out) / SETTINGS
     if content == "[]":  # whole, but not ours: that is not overwritten
         settings.write_text(content)
-        with pytest.raises(ArgumentError, match="unfinished quantization with another version, "):
+        with pytest.raises(
+            ArgumentError, match=r"unfinished quantization with other settings \(version, "
+        ):
             quantize_tiny(source, out)
         return
     settings.unlink() if content is None else settings.write_text(content)
@@ -181,7 +183,7 @@ def test_other_settings_are_refused_by_their_key(
     out = tmp_path / "out"
     stopped_after(1, source, out)
     before = files_of(workspace_of(out))
-    with pytest.raises(ArgumentError, match=rf"with another .*\b{key}\b.*; repeat its settings"):
+    with pytest.raises(ArgumentError, match=rf"with other settings \(.*\b{key}\b.*\); repeat them"):
         quantize_tiny(source, out, **options)
     assert files_of(workspace_of(out)) == before and not out.exists()
 
@@ -196,7 +198,7 @@ def test_another_model_is_refused(source: Path, tmp_path: Path) -> None:
 
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
     os.utime(copy / "model.safetensors", ns=(1, 1))
-    with pytest.raises(ArgumentError, match=r"with another model\.safetensors;"):
+    with pytest.raises(ArgumentError, match=r"with other settings \(model\.safetensors\);"):
         quantize_tiny(copy, out)
 
 

@@ -68,8 +68,8 @@ class Workspace:
             write_whole(self.path / SETTINGS, json.dumps(settings, indent=1).encode())
         elif differing:
             raise ArgumentError(
-                f"{self.path} holds an unfinished quantization with another "
-                f"{', '.join(differing)}; repeat its settings, or delete the folder"
+                f"{self.path} holds an unfinished quantization with other settings "
+                f"({', '.join(differing)}); repeat them, or delete the folder"
             )
 
     def finished(self, layer: int) -> list[dict[str, Any]] | None:
