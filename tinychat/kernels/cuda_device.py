@@ -62,24 +62,16 @@ class CudaDevice:
 
     @contextmanager
     def record(self) -> Iterator[RecordedPlan]:
-        graph, collects = Graph(), gc.isenabled()
-        # What is collected may be another graph, whose end the capture would not survive.
-        gc.disable()
-        CAPTURES.acquire()
-        try:
-            captured = torch.cuda.graph(
-                graph.captured,
-                stream=self._capturing,
-                capture_error_mode="thread_local",  # other threads may use the card meanwhile
-            )
-            with torch.cuda.device(self.torch_device):
-                # Torch does not leave its own stream where a capture fails at its end.
-                with torch.cuda.stream(torch.cuda.current_stream(self.torch_device)), captured:
-                    yield graph
-        finally:
-            CAPTURES.release()
-            if collects:
-                gc.enable()
+        graph = Graph()
+        captured = torch.cuda.graph(
+            graph.captured,
+            stream=self._capturing,
+            capture_error_mode="thread_local",  # other threads may use the card meanwhile
+        )
+        # Torch does not leave its own stream where a capture fails at its end.
+        here = torch.cuda.stream(torch.cuda.current_stream(self.torch_device))
+        with CAPTURES, torch.cuda.device(self.torch_device), here, collecting_nothing(), captured:
+            yield graph
 
     def shared(self, count: int) -> Tensor:
         return torch.zeros(count, dtype=torch.int32, pin_memory=True)
@@ -107,3 +99,15 @@ class Graph:
 
     def run(self) -> None:
         self.captured.replay()
+
+
+@contextmanager
+def collecting_nothing() -> Iterator[None]:
+    """What is collected may be another graph, whose end a capture would not survive."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
