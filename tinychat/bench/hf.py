@@ -45,7 +45,6 @@ class TransformersRunner(Runner):
         self.weights, self._dtype = DTYPES[self.device]
         self.threads = torch.get_num_threads()
         self.isa = ""
-        self.note = ""
         self.model = job.shape or str(job.folder)
         self._check_memory(job)
         self.load_s: float | None = None

@@ -41,7 +41,6 @@ class TinyChatRunner(Runner):
         self.weights = llm.summary.weights if llm.summary else job.weights
         self.threads = self.ops.threads
         self.isa, self.place = self.ops.name, str(self.ops.device)
-        self.note = ""
         self.vocab_size = llm.config.vocab_size
 
     @staticmethod

@@ -25,7 +25,7 @@ class Runner(Protocol):
     threads: int
     isa: str
     place: str = "cpu"
-    note: str
+    note: str = ""
     vocab_size: int
     load_s: float | None
 

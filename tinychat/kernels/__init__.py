@@ -422,6 +422,7 @@ class Ops(ABC):
 
         Args:
             logits: [V]. Not changed. NaN counts as minus infinity.
-            recent: [n] int32, ids that the penalty applies to; may be empty.
+            recent: [n] int32, ids that the penalty applies to; may be empty. Best in the host's
+                memory, which ops on any device take.
             uniform: the random number of this step, 0 <= uniform < 1.
         """

@@ -82,6 +82,13 @@ def optional_address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
+def qk_norm_arguments(norm: QKNorm | None) -> tuple[int, int, float]:
+    """One that was checked as native code takes it: the addresses of q and k, null for None, and
+    eps.
+    """
+    return (0, 0, 0.0) if norm is None else (norm.q.data_ptr(), norm.k.data_ptr(), norm.eps)
+
+
 def embedding(ids: Tensor, table: Tensor, device: str | None = None) -> None:
     """For `embedding`."""
     device = device or ids.device.type
@@ -276,7 +283,8 @@ def sample(
     """For `sample`."""
     device = device or logits.device.type
     check(logits, "logits of sample", (None,), FLOAT32, device)
-    check(recent, "recent of sample", (None,), INT32, device)
+    where = "cpu" if recent.device.type == "cpu" else device
+    check(recent, "recent of sample", (None,), INT32, where)
     if logits.numel() == 0:
         raise KernelError("logits of sample has shape [0], expected at least one")
     penalty = rule.repetition_penalty

@@ -29,7 +29,7 @@ from tinychat.kernels import (
     checks,
 )
 from tinychat.kernels.arena import Arena, large_pages
-from tinychat.kernels.checks import address, optional_address
+from tinychat.kernels.checks import address, optional_address, qk_norm_arguments
 from tinychat.kernels.cores import usable_cores
 from tinychat.quantize.format import GROUP_SIZES, LowBitWeight, alike, concatenate
 from tinychat.quantize.grid import Grid, check_scales
@@ -416,7 +416,6 @@ class CpuOps(Ops):
     ) -> Tensor:
         checks.attention(qkv, keys, values, start, shape, rope, alibi, qk_norm, "cpu")
         cos, sin = rope if rope is not None else (None, None)
-        q_norm, k_norm = (qk_norm.q, qk_norm.k) if qk_norm is not None else (None, None)
         out = self._new(qkv.shape[0], shape.heads * shape.head_dim)
         at_once = qkv.shape[0] if len(start) == 1 else 1
         calls = zip(
@@ -432,9 +431,7 @@ class CpuOps(Ops):
                 optional_address(cos),
                 optional_address(sin),
                 optional_address(alibi),
-                optional_address(q_norm),
-                optional_address(k_norm),
-                qk_norm.eps if qk_norm is not None else 0.0,
+                *qk_norm_arguments(qk_norm),
                 rows.data_ptr(),
                 len(tokens),
                 shape.heads,
@@ -445,7 +442,8 @@ class CpuOps(Ops):
                 window=shape.window,
                 scale=shape.scale,
             )
-        self._keep(qkv, keys, values, start, cos, sin, alibi, q_norm, k_norm, out)
+        norms = (qk_norm.q, qk_norm.k) if qk_norm is not None else ()
+        self._keep(qkv, keys, values, start, cos, sin, alibi, *norms, out)
         return out
 
     # --- activation ---

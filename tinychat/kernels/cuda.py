@@ -34,7 +34,7 @@ from tinychat.kernels import (
     prefill_attention,
     tc16,
 )
-from tinychat.kernels.checks import optional_address
+from tinychat.kernels.checks import optional_address, qk_norm_arguments
 from tinychat.kernels.draws import CudaDraws
 from tinychat.quantize.format import LowBitWeight
 from tinychat.quantize.grid import Grid
@@ -379,7 +379,7 @@ class CudaOps(Ops):
         return CudaDraws(self._device, vocabulary)
 
     def sample(self, logits: Tensor, rule: SamplingRule, recent: Tensor, uniform: float) -> int:
-        checks.sample(logits, rule, recent.to(self.device), uniform, self.device.type)
+        checks.sample(logits, rule, recent, uniform, self.device.type)
         vocabulary = len(logits)
         if vocabulary not in self._draws:
             self._draws[vocabulary] = CudaDraws(self._device, vocabulary)
@@ -461,9 +461,7 @@ class CudaOps(Ops):
         self, qkv: Tensor, start: Tensor, shape: AttentionShape, qk_norm: QKNorm | None
     ) -> Any:
         """As the kernels take them."""
-        norm: tuple[int, int, float] = (0, 0, 0.0)
-        if qk_norm is not None:
-            norm = (qk_norm.q.data_ptr(), qk_norm.k.data_ptr(), qk_norm.eps)
+        norm = qk_norm_arguments(qk_norm)
         sizes = (len(qkv), shape.heads, shape.kv_heads, shape.head_dim)
         return self._device.native.NewTokens(qkv.data_ptr(), start.data_ptr(), *norm, *sizes)
 

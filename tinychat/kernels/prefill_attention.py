@@ -75,7 +75,7 @@ def attend(
         step = max(1, MOST_COPIED // ((end - begin) * shape.head_dim * repeats))
     bounds = (*range(0, shape.kv_heads, step), shape.kv_heads)
     pieces = [attend_with(slice(*ends)) for ends in pairwise(bounds)]
-    return torch.cat(pieces).transpose(0, 1).flatten(1).float()
+    return torch.cat([piece.transpose(0, 1) for piece in pieces], dim=1).flatten(1).float()
 
 
 def _numbers(rows: Tensor, dtype: torch.dtype) -> Tensor:

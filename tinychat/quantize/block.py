@@ -103,7 +103,7 @@ class BlockView:
         self.config, self.device = config, device
         self.activation_scales = activation_scales
         self.ops = ReferenceOps()
-        loader = Loader(source, config, self.ops, "fp32", "fp16", None)
+        loader = Loader(source, config, self.ops, "fp32", "fp16")
         self.block: Block = loader.block(layer, positions)
         self.names = {role: loader.prefix(role, layer) for role in config.tensors}
         self.matrices = {matrix.role: matrix for matrix in self._matrices()}

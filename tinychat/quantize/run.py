@@ -109,7 +109,7 @@ class Run:
         self.source, self.checkpoint, self.config = source, checkpoint, config
         self.settings, self.device = settings, device
         # What `load` would refuse is refused now, not after hours.
-        self._loader = Loader(checkpoint, config, ReferenceOps(), "fp32", "fp16", None)
+        self._loader = Loader(checkpoint, config, ReferenceOps(), "fp32", "fp16")
         self._loader.check_names(strict=True)
         grid = settings.grid
         # Orders of columns have a place in the GPTQ layout only.
